@@ -1,0 +1,26 @@
+//! The network as data.
+//!
+//! A network is written once, as a [`Graph`] of a few typed operators with named nodes. Training interprets it, passes
+//! rewrite it, export serialises it. A [`Detector`] is a graph with what its output means: heads, classes and the
+//! preprocessing its input expects. A [`Checkpoint`] is a detector with its [`Params`], the spec it was trained from
+//! and, while training goes on, the training state.
+//!
+//! This crate knows no files, no devices and no tensor framework.
+
+mod activation;
+pub mod checkpoint;
+mod detector;
+mod graph;
+pub mod onnx;
+mod op;
+mod params;
+pub mod pass;
+mod shape;
+
+pub use activation::Activation;
+pub use checkpoint::{Checkpoint, CheckpointError, TrainingState};
+pub use detector::{Detector, DetectorHead};
+pub use graph::{Graph, GraphBuilder, Node, NodeId};
+pub use op::{BatchNorm, Conv2d, MaxPool, Op, Padding};
+pub use params::{ParamKind, ParamSpec, Params, ParamsError, Tensor};
+pub use shape::{MapShape, ShapeError};

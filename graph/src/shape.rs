@@ -1,0 +1,105 @@
+//! Shapes of maps.
+
+use std::fmt;
+
+use crate::{Graph, Op, Padding};
+
+/// Channels, height and width of one map (the batch axis is left out).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MapShape {
+    /// Channels.
+    pub channels: usize,
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+}
+
+impl MapShape {
+    /// Elements of one image's map.
+    pub fn len(&self) -> usize {
+        self.channels * self.height * self.width
+    }
+
+    /// Whether the map holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl fmt::Display for MapShape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{}, {}, {}]", self.channels, self.height, self.width)
+    }
+}
+
+/// Two maps, or a map and a window, that do not fit.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ShapeError {
+    /// A window larger than the padded map.
+    #[error("{node}: a window of {kernel} does not fit into a padded map of {height}x{width}")]
+    WindowTooLarge {
+        /// Name of the node.
+        node: String,
+        /// Window side.
+        kernel: usize,
+        /// Padded height.
+        height: usize,
+        /// Padded width.
+        width: usize,
+    },
+    /// Inputs of an add or concat with different sizes.
+    #[error("{node}: inputs of {first} and {other} cannot be joined; the image sides must be multiples of 32")]
+    Mismatch {
+        /// Name of the node.
+        node: String,
+        /// Shape of the first input.
+        first: MapShape,
+        /// Shape that does not fit.
+        other: MapShape,
+    },
+}
+
+impl Graph {
+    /// The shape of every node's map, in node order, for images of `height` × `width` pixels.
+    ///
+    /// # Errors
+    /// [`ShapeError`] when the image is too small or its sides do not halve evenly through the network.
+    pub fn shapes(&self, height: usize, width: usize) -> Result<Vec<MapShape>, ShapeError> {
+        let mut shapes: Vec<MapShape> = Vec::with_capacity(self.nodes().len());
+        for node in self.nodes() {
+            let input = |i: usize| shapes[node.inputs[i].index()];
+            let windowed = |kernel, stride, padding: Padding| {
+                let map = input(0);
+                let (height, width) =
+                    (map.height + padding.top + padding.bottom, map.width + padding.left + padding.right);
+                if height < kernel || width < kernel {
+                    return Err(ShapeError::WindowTooLarge { node: node.name.clone(), kernel, height, width });
+                }
+                Ok(((height - kernel) / stride + 1, (width - kernel) / stride + 1))
+            };
+            let (height, width) = match node.op {
+                Op::Input { .. } => (height, width),
+                Op::Conv2d(conv) => windowed(conv.kernel, conv.stride, conv.padding)?,
+                Op::MaxPool(pool) => windowed(pool.kernel, pool.stride, pool.padding)?,
+                Op::Upsample { factor } => (input(0).height * factor, input(0).width * factor),
+                Op::BatchNorm(_) | Op::Activation(_) | Op::ChannelSlice { .. } => {
+                    (input(0).height, input(0).width)
+                }
+                Op::Concat | Op::Add => {
+                    let first = input(0);
+                    for i in 1..node.inputs.len() {
+                        let other = input(i);
+                        if (other.height, other.width) != (first.height, first.width) {
+                            return Err(ShapeError::Mismatch { node: node.name.clone(), first, other });
+                        }
+                    }
+                    (first.height, first.width)
+                }
+            };
+            shapes.push(MapShape { channels: node.channels, height, width });
+        }
+        Ok(shapes)
+    }
+}
