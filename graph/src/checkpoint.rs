@@ -1,0 +1,248 @@
+//! The checkpoint: a detector, its parameters, the spec and the training state in one file.
+//!
+//! A checkpoint is a [safetensors](https://github.com/huggingface/safetensors) file. Its `__metadata__` has one entry,
+//! `oxidet`, a JSON object with everything that is not a tensor; the parameters are stored under their own names and
+//! optimiser slots as `optimizer/<slot>/<parameter>`. `docs/formats/checkpoint.md` describes it for other readers.
+
+use std::collections::{BTreeMap, HashMap};
+
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
+
+use crate::{Detector, Params, ParamsError, Tensor};
+
+/// Version of the layout described in `docs/formats/checkpoint.md`.
+const FORMAT: u32 = 1;
+const METADATA_KEY: &str = "oxidet";
+const SLOT_PREFIX: &str = "optimizer/";
+
+/// A trained, or half-trained, detector.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checkpoint {
+    /// The network.
+    pub detector: Detector,
+    /// Its parameters.
+    pub params: Params,
+    /// The experiment spec it was trained from, as the user wrote it.
+    pub spec: String,
+    /// Where training stands. `None` once a checkpoint is only for use.
+    pub training: Option<TrainingState>,
+}
+
+/// What training needs besides the parameters to go on as if it had never stopped.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TrainingState {
+    /// Epochs completed.
+    pub epoch: u32,
+    /// Batches completed since the start of training.
+    pub step: u64,
+    /// Seed of the run.
+    pub seed: u64,
+    /// Per-parameter state of the optimiser, by slot name (`m`, `v`, …).
+    pub slots: BTreeMap<String, Params>,
+}
+
+/// A file that is not a checkpoint of ours, or not a sound one.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CheckpointError {
+    /// Not a safetensors file, or a damaged one.
+    #[error("not a readable checkpoint: {0}")]
+    Malformed(String),
+    /// A safetensors file of another program.
+    #[error("a safetensors file without oxidet's description of the network; use it as pretrain_model_path instead")]
+    Foreign,
+    /// Written by a later version.
+    #[error("checkpoint format {0} is newer than this program reads ({FORMAT}); update oxidet")]
+    TooNew(u32),
+    /// Parameters and network do not fit.
+    #[error("the checkpoint contradicts itself: {0}")]
+    Params(#[from] ParamsError),
+}
+
+#[derive(Serialize, Deserialize)]
+struct Metadata {
+    format: u32,
+    version: String,
+    detector: Detector,
+    spec: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    training: Option<TrainingMetadata>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct TrainingMetadata {
+    epoch: u32,
+    step: u64,
+    seed: u64,
+}
+
+impl Checkpoint {
+    /// The bytes of the file. Equal checkpoints give equal bytes.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let metadata = Metadata {
+            format: FORMAT,
+            version: env!("CARGO_PKG_VERSION").into(),
+            detector: self.detector.clone(),
+            spec: self.spec.clone(),
+            training: self.training.as_ref().map(|training| TrainingMetadata {
+                epoch: training.epoch,
+                step: training.step,
+                seed: training.seed,
+            }),
+        };
+        let slots = self.training.iter().flat_map(|training| &training.slots).flat_map(|(slot, params)| {
+            params.iter().map(move |(name, tensor)| (format!("{SLOT_PREFIX}{slot}/{name}"), tensor))
+        });
+        let tensors: BTreeMap<String, (&[usize], Vec<u8>)> = self
+            .params
+            .iter()
+            .map(|(name, tensor)| (name.to_owned(), tensor))
+            .chain(slots)
+            .map(|(name, tensor)| {
+                (name, (tensor.shape(), tensor.data().iter().flat_map(|x| x.to_le_bytes()).collect()))
+            })
+            .collect();
+        let views = tensors.iter().map(|(name, (shape, bytes))| {
+            let view = TensorView::new(Dtype::F32, shape.to_vec(), bytes).expect("a tensor holds what its shape says");
+            (name, view)
+        });
+        let json = serde_json::to_string(&metadata).expect("the description is plain data");
+        safetensors::serialize(views, Some(HashMap::from([(METADATA_KEY.to_owned(), json)])))
+            .expect("names are unique and shapes fit")
+    }
+
+    /// Reads a checkpoint and checks that its parts fit together.
+    ///
+    /// # Errors
+    /// [`CheckpointError`]
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, CheckpointError> {
+        let malformed = |error: &dyn std::fmt::Display| CheckpointError::Malformed(error.to_string());
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| malformed(&error))?;
+        let file = SafeTensors::deserialize(bytes).map_err(|error| malformed(&error))?;
+        let json = header
+            .metadata()
+            .as_ref()
+            .and_then(|metadata| metadata.get(METADATA_KEY))
+            .ok_or(CheckpointError::Foreign)?;
+        #[derive(Deserialize)]
+        struct Version {
+            format: u32,
+        }
+        let version: Version = serde_json::from_str(json).map_err(|error| malformed(&error))?;
+        if version.format > FORMAT {
+            return Err(CheckpointError::TooNew(version.format));
+        }
+        let metadata: Metadata = serde_json::from_str(json).map_err(|error| malformed(&error))?;
+        metadata.detector.validate().map_err(|error| malformed(&error))?;
+
+        let mut params = Params::new();
+        let mut slots: BTreeMap<String, Params> = BTreeMap::new();
+        for (name, tensor) in read_tensors(&file)?.iter() {
+            match name.strip_prefix(SLOT_PREFIX).and_then(|rest| rest.split_once('/')) {
+                Some((slot, param)) => slots.entry(slot.to_owned()).or_default().insert(param, tensor.clone()),
+                None => params.insert(name, tensor.clone()),
+            }
+        }
+        params.check(&metadata.detector.graph)?;
+        for slot in slots.values() {
+            for (name, tensor) in slot.iter() {
+                let param = params.get(name).ok_or_else(|| ParamsError::Unknown(name.to_owned()))?;
+                if tensor.shape() != param.shape() {
+                    let (found, expected) = (tensor.shape().to_vec(), param.shape().to_vec());
+                    return Err(ParamsError::Shape { name: name.to_owned(), found, expected }.into());
+                }
+            }
+        }
+        let training = metadata.training.map(|training| TrainingState {
+            epoch: training.epoch,
+            step: training.step,
+            seed: training.seed,
+            slots,
+        });
+        Ok(Self { detector: metadata.detector, params, spec: metadata.spec, training })
+    }
+}
+
+/// The `f32` tensors of any safetensors file: weights of another program, to be matched by name.
+///
+/// # Errors
+/// [`CheckpointError::Malformed`] when the file is damaged or holds another number format.
+pub fn read_safetensors(bytes: &[u8]) -> Result<Params, CheckpointError> {
+    let file = SafeTensors::deserialize(bytes).map_err(|error| CheckpointError::Malformed(error.to_string()))?;
+    read_tensors(&file)
+}
+
+fn read_tensors(file: &SafeTensors<'_>) -> Result<Params, CheckpointError> {
+    file.tensors()
+        .into_iter()
+        .map(|(name, view)| {
+            if view.dtype() != Dtype::F32 {
+                let what = format!("tensor `{name}` is {:?}, only F32 is read", view.dtype());
+                return Err(CheckpointError::Malformed(what));
+            }
+            let (values, _) = view.data().as_chunks::<4>();
+            let values = values.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+            Ok((name, Tensor::new(view.shape(), values)))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Conv2d, GraphBuilder, Padding};
+
+    fn checkpoint() -> Checkpoint {
+        let mut builder = GraphBuilder::new();
+        let image = builder.input(1);
+        let conv = Conv2d { filters: 6, kernel: 1, stride: 1, padding: Padding::default(), groups: 1, bias: true };
+        let output = builder.conv("head", image, conv);
+        let mut params = Params::new();
+        params.insert("head/kernel", Tensor::new([6, 1, 1, 1], vec![1.0, -0.0, 0.5, 1e-30, f32::MAX, 3.0]));
+        params.insert("head/bias", Tensor::new([6], vec![0.25; 6]));
+        let slots = BTreeMap::from([("m".to_owned(), params.clone())]);
+        let training = Some(TrainingState { epoch: 3, step: 99, seed: 7, slots });
+        Checkpoint { detector: Detector::for_tests(builder.finish(), output), params, spec: "a: 1".into(), training }
+    }
+
+    #[test]
+    fn round_trip_keeps_every_bit() {
+        let checkpoint = checkpoint();
+        let bytes = checkpoint.to_bytes();
+        let back = Checkpoint::from_bytes(&bytes).unwrap();
+        assert_eq!(back, checkpoint);
+        assert_eq!(back.to_bytes(), bytes);
+    }
+
+    #[test]
+    fn damage_is_an_error_and_never_a_panic() {
+        let bytes = checkpoint().to_bytes();
+        for end in 0..bytes.len() {
+            assert!(Checkpoint::from_bytes(&bytes[..end]).is_err(), "cut at {end}");
+        }
+        for at in 0..bytes.len() {
+            let mut bad = bytes.clone();
+            bad[at] ^= 0x15;
+            let _ = Checkpoint::from_bytes(&bad);
+        }
+    }
+
+    #[test]
+    fn a_parameter_of_the_wrong_shape_is_named() {
+        let mut bad = checkpoint();
+        bad.params.insert("head/bias", Tensor::new([5], vec![0.0; 5]));
+        bad.training = None;
+        let error = Checkpoint::from_bytes(&bad.to_bytes()).unwrap_err();
+        assert!(error.to_string().contains("head/bias"), "{error}");
+    }
+
+    #[test]
+    fn weights_of_another_program_are_told_apart() {
+        let data = [0u8; 8];
+        let view = TensorView::new(Dtype::F32, vec![2], &data).unwrap();
+        let bytes = safetensors::serialize([("w", view)], None).unwrap();
+        assert!(matches!(Checkpoint::from_bytes(&bytes), Err(CheckpointError::Foreign)));
+        assert_eq!(read_safetensors(&bytes).unwrap().get("w").unwrap().shape(), [2]);
+    }
+}

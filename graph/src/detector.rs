@@ -1,0 +1,88 @@
+//! A graph with what its input and outputs mean.
+
+use oxidet_vision::{Head, Preprocess};
+use serde::{Deserialize, Serialize};
+
+use crate::{Graph, NodeId, Op};
+
+/// One output of the network: the map of raw predictions at one stride.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DetectorHead {
+    /// The node whose map holds `A · (5 + K)` channels.
+    pub output: NodeId,
+    /// Stride, anchors and grid scale: how the map decodes into boxes.
+    pub geometry: Head,
+}
+
+/// A detection network: everything needed to turn a preprocessed image into boxes, but for the parameters.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Detector {
+    /// Architecture as the spec names it, with its depth: `resnet18`, `cspdarknet_tiny`.
+    pub arch: String,
+    /// The network.
+    pub graph: Graph,
+    /// Its outputs: big objects (largest stride) first.
+    pub heads: Vec<DetectorHead>,
+    /// Class names; a class id is an index into this list.
+    pub classes: Vec<String>,
+    /// What the input expects.
+    pub preprocess: Preprocess,
+}
+
+impl Detector {
+    /// The geometry of all heads, in output order.
+    pub fn geometry(&self) -> Vec<Head> {
+        self.heads.iter().map(|head| head.geometry.clone()).collect()
+    }
+
+    /// Checks what a detector read from a file must keep.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong.
+    pub fn validate(&self) -> Result<(), String> {
+        self.graph.validate()?;
+        let Some(Op::Input { channels }) = self.graph.nodes().first().map(|node| node.op) else {
+            return Err("the graph does not begin with its input".into());
+        };
+        if channels != self.preprocess.channels {
+            return Err(format!("the graph reads {channels} channels, the preprocessing makes another number"));
+        }
+        if self.heads.is_empty() || self.classes.is_empty() {
+            return Err("it has no heads or no classes".into());
+        }
+        for head in &self.heads {
+            let Some(node) = self.graph.nodes().get(head.output.index()) else {
+                return Err("a head names a node that is not there".into());
+            };
+            if node.channels != head.geometry.anchors.len() * (5 + self.classes.len()) {
+                return Err(format!("head `{}` has {} channels, which fits neither anchors nor classes", node.name, node.channels));
+            }
+        }
+        let shapes =
+            self.graph.shapes(self.preprocess.height, self.preprocess.width).map_err(|error| error.to_string())?;
+        for head in &self.heads {
+            let (map, stride) = (shapes[head.output.index()], head.geometry.stride);
+            if (map.height * stride, map.width * stride) != (self.preprocess.height, self.preprocess.width) {
+                return Err(format!("head `{}` does not have stride {stride}", self.graph.node(head.output).name));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+impl Detector {
+    /// A detector around `graph` for tests that care about nothing else.
+    pub(crate) fn for_tests(graph: Graph, output: NodeId) -> Self {
+        Self {
+            arch: "test".into(),
+            heads: vec![DetectorHead {
+                output,
+                geometry: Head { stride: 1, anchors: vec![(0.5, 0.5)], grid_xy_extend: 0.0 },
+            }],
+            classes: vec!["thing".into()],
+            preprocess: Preprocess::new(32, 32, 1),
+            graph,
+        }
+    }
+}
