@@ -1,0 +1,9 @@
+//! Every format oxidet reads or writes, as pure functions between bytes or text and typed values.
+//!
+//! Readers take slices and strings, writers return them: this crate opens no file, computes nothing about images or
+//! networks, and never panics whatever the bytes are. Formats are described in `docs/formats/`.
+
+pub mod container;
+pub mod kitti;
+// pub mod manifest;
+// pub mod onnx;
