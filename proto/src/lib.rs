@@ -5,5 +5,3 @@
 
 pub mod container;
 pub mod kitti;
-// pub mod manifest;
-// pub mod onnx;
