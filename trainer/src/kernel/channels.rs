@@ -1,0 +1,80 @@
+//! Joining maps along the channel axis and taking channels out of them. Both move whole maps, so they are each other's
+//! backward pass.
+
+use rayon::prelude::*;
+
+/// Writes the channels of `parts` one after another, for every image. A part is `[N, channels, pixels]` with its number of
+/// values an image (channels · pixels).
+///
+/// # Panics
+/// When a length does not fit.
+pub fn concat_into(parts: &[(&[f32], usize)], output: &mut [f32]) {
+    let image: usize = parts.iter().map(|(_, size)| size).sum();
+    assert!(image > 0 && output.len().is_multiple_of(image), "whole images");
+    let images = output.len() / image;
+    assert!(parts.iter().all(|(part, size)| part.len() == images * size), "as many images in every part");
+    output.par_chunks_mut(image).enumerate().for_each(|(n, mut output)| {
+        for (part, size) in parts {
+            let (target, rest) = output.split_at_mut(*size);
+            target.copy_from_slice(&part[n * size..(n + 1) * size]);
+            output = rest;
+        }
+    });
+}
+
+/// Writes values `start .. start + len` of every image of `image` values to `output`: channels, when both are multiples of
+/// a map's size.
+///
+/// # Panics
+/// When a length does not fit.
+pub fn slice_into(input: &[f32], image: usize, start: usize, len: usize, output: &mut [f32]) {
+    check(input.len(), image, start, len, output.len());
+    output
+        .par_chunks_mut(len)
+        .zip(input.par_chunks(image))
+        .for_each(|(output, input)| output.copy_from_slice(&input[start..start + len]));
+}
+
+/// The backward pass of [`slice_into`]: the gradient of what was not taken is 0.
+///
+/// # Panics
+/// When a length does not fit.
+pub fn slice_backward_into(
+    output_gradient: &[f32],
+    image: usize,
+    start: usize,
+    len: usize,
+    input_gradient: &mut [f32],
+) {
+    check(input_gradient.len(), image, start, len, output_gradient.len());
+    input_gradient.par_chunks_mut(image).zip(output_gradient.par_chunks(len)).for_each(|(input, output)| {
+        input[..start].fill(0.0);
+        input[start..start + len].copy_from_slice(output);
+        input[start + len..].fill(0.0);
+    });
+}
+
+fn check(input: usize, image: usize, start: usize, len: usize, output: usize) {
+    assert!(len > 0 && start + len <= image && input.is_multiple_of(image), "a part of whole images");
+    assert_eq!(input / image * len, output);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slices_of_a_concatenation_are_its_parts() {
+        let a: Vec<f32> = (0..12).map(|v| v as f32).collect();
+        let b: Vec<f32> = (100..108).map(|v| v as f32).collect();
+        let mut joined = vec![0.0; 20];
+        concat_into(&[(&a, 6), (&b, 4)], &mut joined);
+        assert_eq!(joined[4..8], [4.0, 5.0, 100.0, 101.0]);
+        let mut part = vec![0.0; 8];
+        slice_into(&joined, 10, 6, 4, &mut part);
+        assert_eq!(part, b);
+        let mut gradient = vec![9.0; 20];
+        slice_backward_into(&part, 10, 6, 4, &mut gradient);
+        assert!(gradient.iter().enumerate().all(|(i, g)| *g == if i % 10 < 6 { 0.0 } else { joined[i] }));
+    }
+}

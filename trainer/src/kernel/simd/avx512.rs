@@ -1,0 +1,168 @@
+//! AVX-512: 16 lanes, 32 registers, an 8×32 product tile (16 sums).
+
+use super::{Simd, avx2, product_tile_body};
+use std::arch::x86_64::*;
+
+/// Proof that the processor has AVX-512 F, BW, DQ, VL and AVX2 with FMA; made by [`Avx512::detect`] only.
+#[derive(Clone, Copy)]
+pub(crate) struct Avx512(());
+
+impl Avx512 {
+    /// The proof, when it holds.
+    pub(crate) fn detect() -> Option<Self> {
+        let wide = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl");
+        avx2::Avx2::detect().filter(|_| wide).map(|_| Avx512(()))
+    }
+}
+
+/// 4×4 transposes inside all four 128-bit quarters.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+fn transpose_quads([a, b, c, d]: [__m512; 4]) -> [__m512; 4] {
+    let (ab_low, ab_high) = (_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+    let (cd_low, cd_high) = (_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+    [
+        _mm512_shuffle_ps::<0x44>(ab_low, cd_low),
+        _mm512_shuffle_ps::<0xEE>(ab_low, cd_low),
+        _mm512_shuffle_ps::<0x44>(ab_high, cd_high),
+        _mm512_shuffle_ps::<0xEE>(ab_high, cd_high),
+    ]
+}
+
+// SAFETY of the intrinsics below: a value of `Avx512` exists only where the processor has these instructions; pointers are
+// good by the contract of each method.
+impl Simd for Avx512 {
+    type Vector = __m512;
+    const LANES: usize = 16;
+    const TILE_ROWS: usize = 8;
+    const TILE_COLUMNS: usize = 32;
+
+    #[inline(always)]
+    fn vectorize<R>(self, body: impl FnOnce() -> R) -> R {
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+        fn compiled<R>(body: impl FnOnce() -> R) -> R {
+            body()
+        }
+        // SAFETY: see above.
+        unsafe { compiled(body) }
+    }
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_set1_ps(value) }
+    }
+
+    #[inline(always)]
+    fn add(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_add_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn sub(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_sub_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn mul(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_mul_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_fmadd_ps(a, b, c) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(self, source: *const f32) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_loadu_ps(source) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_masked(self, source: *const f32, mask: u32) -> __m512 {
+        // SAFETY: see above; a masked-out lane is not read.
+        unsafe { _mm512_maskz_loadu_ps(mask as u16, source) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, target: *mut f32, value: __m512) {
+        // SAFETY: see above.
+        unsafe { _mm512_storeu_ps(target, value) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_quads(self, base: *const f32, offsets: *const usize) -> [__m512; 4] {
+        // SAFETY: see above.
+        unsafe {
+            let offsets = std::slice::from_raw_parts(offsets, Self::LANES);
+            transpose_quads(std::array::from_fn(
+                #[inline(always)]
+                |l| {
+                    let low = _mm256_insertf128_ps::<1>(
+                        _mm256_castps128_ps256(_mm_loadu_ps(base.add(offsets[l]))),
+                        _mm_loadu_ps(base.add(offsets[l + 4])),
+                    );
+                    let high = _mm256_insertf128_ps::<1>(
+                        _mm256_castps128_ps256(_mm_loadu_ps(base.add(offsets[l + 8]))),
+                        _mm_loadu_ps(base.add(offsets[l + 12])),
+                    );
+                    _mm512_insertf32x8::<1>(_mm512_castps256_ps512(low), high)
+                },
+            ))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store_quads(self, target: *mut f32, values: [__m512; 4]) {
+        // SAFETY: see above.
+        unsafe {
+            for (l, quads) in transpose_quads(values).into_iter().enumerate() {
+                _mm_storeu_ps(target.add(4 * l), _mm512_castps512_ps128(quads));
+                _mm_storeu_ps(target.add(4 * (l + 4)), _mm512_extractf32x4_ps::<1>(quads));
+                _mm_storeu_ps(target.add(4 * (l + 8)), _mm512_extractf32x4_ps::<2>(quads));
+                _mm_storeu_ps(target.add(4 * (l + 12)), _mm512_extractf32x4_ps::<3>(quads));
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn transpose_block(self, rows: [*const f32; 8], columns: usize) -> [[f32; 8]; 8] {
+        // SAFETY: AVX2 is part of this level's proof; the rest is the caller's contract.
+        unsafe { avx2::transpose_block(rows, columns) }
+    }
+
+    #[inline(always)]
+    unsafe fn product_tile(
+        self,
+        depth: usize,
+        a: *const f32,
+        b: *const f32,
+        c: *mut f32,
+        c_pitch: usize,
+        accumulate: bool,
+    ) {
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+        unsafe fn compiled(
+            simd: Avx512,
+            depth: usize,
+            a: *const f32,
+            b: *const f32,
+            c: *mut f32,
+            c_pitch: usize,
+            accumulate: bool,
+        ) {
+            // SAFETY: the caller's contract is the body's.
+            unsafe { product_tile_body::<Avx512, 8, 2>(simd, depth, a, b, c, c_pitch, accumulate) }
+        }
+        // SAFETY: see above.
+        unsafe { compiled(self, depth, a, b, c, c_pitch, accumulate) }
+    }
+}

@@ -1,0 +1,3 @@
+//! oxidet trainer
+pub mod kernel;
+pub mod op;

@@ -1,0 +1,196 @@
+//! Batch normalisation with an activation behind it.
+
+use super::tensor::{from_values, operand, output, sizes, values, with_values};
+use crate::kernel::batch_norm::{
+    AffineGradient, BatchStats, Normalization, frozen_backward_into, frozen_forward_into,
+    train_backward_into, train_forward_into,
+};
+use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use oxidet_graph::Activation;
+use std::sync::{Arc, Mutex};
+
+/// Where a training-mode normalisation leaves the statistics of its batch, for the running averages.
+#[derive(Clone, Debug, Default)]
+pub struct BatchStatsSlot(Arc<Mutex<Option<BatchStats>>>);
+
+impl BatchStatsSlot {
+    /// The statistics of the last forward pass, once.
+    pub fn take(&self) -> Option<BatchStats> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take()
+    }
+
+    fn put(&self, stats: BatchStats) {
+        *self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(stats);
+    }
+}
+
+/// What a normalisation takes as mean and variance. gamma and beta are trained in both modes.
+#[derive(Clone, Copy)]
+pub enum BnMode<'a> {
+    /// The batch's own, which are left in `stats`.
+    Train {
+        /// Receives mean and variances of the batch.
+        stats: &'a BatchStatsSlot,
+    },
+    /// Given ones, `[C]` each, constant.
+    Frozen {
+        /// Running mean.
+        mean: &'a Tensor,
+        /// Running variance.
+        variance: &'a Tensor,
+    },
+}
+
+/// `activation((x − mean) / √(variance + epsilon) · gamma + beta)`: x `[N, C, H, W]`, gamma and beta `[C]`.
+///
+/// # Errors
+/// When the shapes do not fit, or a tensor is not f32 on the CPU.
+pub fn batch_norm_act(
+    x: &Tensor,
+    gamma: &Tensor,
+    beta: &Tensor,
+    mode: BnMode<'_>,
+    epsilon: f32,
+    activation: Option<Activation>,
+) -> Result<Tensor> {
+    let norm = NormNode::new(sizes(x.shape())?, mode, epsilon, activation)?;
+    operand("batch_norm", x)?.apply_op2(&affine(gamma, beta)?, BatchNormAct { norm, state: Mutex::new(None) })
+}
+
+/// gamma and beta as one tensor `[2, C]`: a custom op has at most three inputs.
+pub(super) fn affine(gamma: &Tensor, beta: &Tensor) -> Result<Tensor> {
+    Tensor::stack(&[operand("batch_norm", gamma)?, operand("batch_norm", beta)?], 0)
+}
+
+/// The normalisation part of a node.
+pub(super) struct NormNode {
+    channels: usize,
+    pixels: usize,
+    epsilon: f32,
+    activation: Option<Activation>,
+    mode: Mode,
+}
+
+enum Mode {
+    Train(BatchStatsSlot),
+    Frozen { mean: Vec<f32>, variance: Vec<f32> },
+}
+
+/// What the backward pass needs besides the input.
+pub(super) enum NormState {
+    Train(BatchStats),
+    Frozen,
+}
+
+impl NormNode {
+    /// The normalisation of maps of shape `[n, c, h, w]`.
+    pub(super) fn new(
+        [n, channels, height, width]: [usize; 4],
+        mode: BnMode<'_>,
+        epsilon: f32,
+        activation: Option<Activation>,
+    ) -> Result<Self> {
+        if n * channels * height * width == 0 {
+            bail!("batch_norm: an empty map of shape {:?}", [n, channels, height, width]);
+        }
+        let mode = match mode {
+            BnMode::Train { stats } => Mode::Train(stats.clone()),
+            BnMode::Frozen { mean, variance } => {
+                let (mean, variance) = (mean.to_vec1::<f32>()?, variance.to_vec1::<f32>()?);
+                if mean.len() != channels || variance.len() != channels {
+                    bail!(
+                        "batch_norm: {} means and {} variances for {channels} channels",
+                        mean.len(),
+                        variance.len()
+                    );
+                }
+                Mode::Frozen { mean, variance }
+            }
+        };
+        Ok(Self { channels, pixels: height * width, epsilon, activation, mode })
+    }
+
+    fn normalization<'a>(&self, affine: &'a [f32]) -> Normalization<'a> {
+        let (gamma, beta) = affine.split_at(self.channels);
+        Normalization { pixels: self.pixels, gamma, beta, epsilon: self.epsilon, activation: self.activation }
+    }
+
+    pub(super) fn forward(&self, x: &[f32], affine: &[f32], y: &mut [f32]) -> Result<NormState> {
+        if affine.len() != 2 * self.channels {
+            bail!("batch_norm: {} gammas and betas for {} channels", affine.len(), self.channels);
+        }
+        let norm = self.normalization(affine);
+        Ok(match &self.mode {
+            Mode::Train(slot) => {
+                let stats = train_forward_into(&norm, x, y);
+                slot.put(stats.clone());
+                NormState::Train(stats)
+            }
+            Mode::Frozen { mean, variance } => {
+                frozen_forward_into(&norm, mean, variance, x, y);
+                NormState::Frozen
+            }
+        })
+    }
+
+    /// Writes the gradient of the input and returns that of gamma and beta, stacked.
+    pub(super) fn backward(
+        &self,
+        state: &NormState,
+        x: &[f32],
+        affine: &[f32],
+        gy: &[f32],
+        gx: &mut [f32],
+    ) -> Vec<f32> {
+        let norm = self.normalization(affine);
+        let AffineGradient { gamma, beta } = match (state, &self.mode) {
+            (NormState::Train(stats), _) => train_backward_into(&norm, stats, x, gy, gx),
+            (NormState::Frozen, Mode::Frozen { mean, variance }) => {
+                frozen_backward_into(&norm, mean, variance, x, gy, gx)
+            }
+            (NormState::Frozen, Mode::Train(_)) => unreachable!("forward makes the state of its own mode"),
+        };
+        [gamma, beta].concat()
+    }
+}
+
+struct BatchNormAct {
+    norm: NormNode,
+    state: Mutex<Option<NormState>>,
+}
+
+impl CustomOp2 for BatchNormAct {
+    fn name(&self) -> &'static str {
+        "batch_norm"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        xl: &Layout,
+        affine: &CpuStorage,
+        al: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let x = values(self.name(), x, xl)?;
+        let mut y = output(x.len());
+        let state = self.norm.forward(x, values(self.name(), affine, al)?, &mut y)?;
+        *self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(state);
+        Ok((CpuStorage::F32(y), xl.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        affine: &Tensor,
+        _: &Tensor,
+        gy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let state = self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let Some(state) = &*state else { bail!("{}: backward without forward", self.name()) };
+        with_values(self.name(), [x, affine, gy], |[xs, affines, gys]| {
+            let mut gx = output(xs.len());
+            let ga = self.norm.backward(state, xs, affines, gys, &mut gx);
+            Ok((Some(from_values(gx, x.shape())?), Some(from_values(ga, affine.shape())?)))
+        })
+    }
+}
