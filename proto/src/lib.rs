@@ -5,3 +5,8 @@
 
 pub mod container;
 pub mod kitti;
+pub mod lint;
+pub mod manifest;
+pub mod onnx;
+pub mod prototxt;
+pub mod spec;

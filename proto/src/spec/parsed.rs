@@ -54,6 +54,7 @@ impl SpecKind {
 }
 
 /// A spec of either kind.
+#[allow(clippy::large_enum_variant, reason = "a program holds one of them")]
 #[derive(Debug, Clone, PartialEq)]
 pub enum Spec {
     /// For `dataset_convert`.

@@ -198,7 +198,7 @@ mod tests {
             ("inff", Some(f32::INFINITY)),
             ("1e39", Some(f32::INFINITY)),
             ("1e400", Some(f32::INFINITY)),
-            ("0.3", Some(0.300_000_012)),
+            ("0.3", Some(0.3)),
             ("0x10", None),
             ("010", None),
             ("07.5", None),

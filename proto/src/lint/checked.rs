@@ -1,0 +1,88 @@
+//! A spec that passed its rules.
+
+use std::ops::Deref;
+
+use super::findings::Findings;
+use super::rule::Verb;
+use super::rules;
+use crate::prototxt::{Diagnostics, Source};
+use crate::spec::arch::{self, ArchInfo};
+use crate::spec::{Anchors, ClassMap, Experiment, Parsed, parse_anchors};
+
+/// An experiment spec without errors, for one verb; only [`check`] makes one. Reads as the [`Experiment`] it holds.
+#[derive(Debug, Clone)]
+pub struct Checked {
+    parsed: Parsed<Experiment>,
+    arch: &'static ArchInfo,
+    anchors: Anchors,
+    classes: ClassMap,
+    warnings: Diagnostics,
+}
+
+impl Checked {
+    /// The backbone that `arch` names.
+    pub fn arch(&self) -> &'static ArchInfo {
+        self.arch
+    }
+
+    /// The anchors of each head, as many in every one; as many heads as the backbone has.
+    pub fn anchors(&self) -> &Anchors {
+        &self.anchors
+    }
+
+    /// The target classes and who maps to them.
+    pub fn classes(&self) -> &ClassMap {
+        &self.classes
+    }
+
+    /// What hardly does what its author thinks.
+    pub fn warnings(&self) -> &Diagnostics {
+        &self.warnings
+    }
+
+    /// The message with its places.
+    pub fn parsed(&self) -> &Parsed<Experiment> {
+        &self.parsed
+    }
+
+    /// The text of the spec.
+    pub fn source(&self) -> &Source {
+        &self.parsed.source
+    }
+}
+
+impl Deref for Checked {
+    type Target = Experiment;
+
+    fn deref(&self) -> &Experiment {
+        &self.parsed.message
+    }
+}
+
+/// Applies every rule that concerns `verb`.
+///
+/// Fields this version does not honour are no matter of the spec; see [`unsupported`](super::unsupported).
+///
+/// # Errors
+/// Every finding, when one of them is an error.
+pub fn check(parsed: Parsed<Experiment>, verb: Verb) -> Result<Checked, Diagnostics> {
+    let rules = rules::EXPERIMENT.iter().copied().flatten();
+    let found = Findings::new(&parsed).apply(&parsed.message, rules, Some(verb)).into_list();
+    let list = parsed.warnings.iter().cloned().chain(found).collect();
+    let warnings = Diagnostics::new(parsed.source.clone(), list);
+    if warnings.has_errors() {
+        return Err(warnings);
+    }
+    let yolov4 = parsed.message.yolov4();
+    let anchors = Anchors {
+        big: parse_anchors(&yolov4.big_anchor_shape).expect("a rule has read them"),
+        mid: parse_anchors(&yolov4.mid_anchor_shape).expect("a rule has read them"),
+        small: match yolov4.small_anchor_shape.as_str() {
+            "" => Vec::new(),
+            text => parse_anchors(text).expect("a rule has read them"),
+        },
+    };
+    let arch = arch::find(&yolov4.arch).expect("a rule has found it");
+    let classes = ClassMap::new(&parsed.message.dataset().target_class_mapping);
+    Ok(Checked { arch, anchors, classes, warnings, parsed })
+}

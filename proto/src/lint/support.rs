@@ -1,0 +1,145 @@
+//! Fields that a spec may use and this version does not honour yet. They are refused by name, never ignored.
+//!
+//! Work that adds a feature removes its row here.
+
+use super::rule::{ALL, TRAIN, TRAIN_EVALUATE, Verb};
+use crate::prototxt::Diagnostic;
+use crate::spec::{DataSource, Experiment, Parsed};
+
+/// One feature of the original that is not there yet.
+struct Gap {
+    what: &'static str,
+    verbs: &'static [Verb],
+    /// Paths of the fields that ask for it.
+    used: fn(&Experiment) -> Vec<String>,
+}
+
+const GAPS: &[Gap] = &[
+    Gap {
+        what: "TFRecord training data",
+        verbs: TRAIN,
+        used: |e| tfrecords("data_sources", &e.dataset().data_sources),
+    },
+    Gap {
+        what: "TFRecord validation data",
+        verbs: TRAIN_EVALUATE,
+        used: |e| tfrecords("validation_data_sources", &e.dataset().validation_data_sources),
+    },
+    Gap {
+        what: "16-bit images",
+        verbs: ALL,
+        used: |e| when(e.augmentation().output_depth == 16, "augmentation_config.output_depth"),
+    },
+    Gap {
+        what: "mosaic",
+        verbs: TRAIN,
+        used: |e| when(e.augmentation().mosaic_prob > 0.0, "augmentation_config.mosaic_prob"),
+    },
+    Gap {
+        what: "changing the input size while training",
+        verbs: TRAIN,
+        used: |e| {
+            when(
+                e.augmentation().randomize_input_shape_period > 0,
+                "augmentation_config.randomize_input_shape_period",
+            )
+        },
+    },
+    Gap {
+        what: "quantisation-aware training",
+        verbs: TRAIN,
+        used: |e| when(e.training().enable_qat, "training_config.enable_qat"),
+    },
+    Gap {
+        what: "retraining a pruned model",
+        verbs: TRAIN,
+        used: |e| when(e.training().pruned_model_path.is_some(), "training_config.pruned_model_path"),
+    },
+    Gap {
+        what: "the moving average of the weights",
+        verbs: TRAIN,
+        used: |e| when(e.training().model_ema, "training_config.model_ema"),
+    },
+    Gap {
+        what: "early stopping",
+        verbs: TRAIN,
+        used: |e| when(e.training().early_stopping.is_some(), "training_config.early_stopping"),
+    },
+    Gap {
+        what: "the visualizer",
+        verbs: TRAIN,
+        used: |e| {
+            let enabled = e.training().visualizer.as_ref().is_some_and(|v| v.enabled);
+            when(enabled, "training_config.visualizer.enabled")
+        },
+    },
+    Gap {
+        what: "Weights & Biases",
+        verbs: TRAIN,
+        used: |e| {
+            let present = e.training().visualizer.as_ref().is_some_and(|v| v.wandb_config.is_some());
+            when(present, "training_config.visualizer.wandb_config")
+        },
+    },
+    Gap {
+        what: "ClearML",
+        verbs: TRAIN,
+        used: |e| {
+            let present = e.training().visualizer.as_ref().is_some_and(|v| v.clearml_config.is_some());
+            when(present, "training_config.visualizer.clearml_config")
+        },
+    },
+    Gap {
+        what: "weighting classes",
+        verbs: TRAIN,
+        used: |e| {
+            let weights = &e.class_weighting().class_weighting;
+            let keys = weights.keys().map(|key| format!("class_weighting_config.class_weighting[{key:?}]"));
+            let auto = when(e.class_weighting().enable_auto, "class_weighting_config.enable_auto");
+            auto.into_iter().chain(keys.take(1)).collect()
+        },
+    },
+    Gap {
+        what: "this backbone",
+        verbs: ALL,
+        used: |e| {
+            let here =
+                ["resnet", "cspdarknet_tiny", "cspdarknet_tiny_3l"].contains(&e.yolov4().arch.as_str());
+            when(e.yolov4_config.is_some() && !here, "yolov4_config.arch")
+        },
+    },
+];
+
+/// What the spec asks for that `verb` needs and this version does not do: one error with the place for each.
+///
+/// `--allow-unsupported` turns the refusal into a warning; [`report`](super::report()) shows them as warnings, for all verbs.
+pub fn unsupported(spec: &Parsed<Experiment>, verb: Verb) -> Vec<Diagnostic> {
+    find(spec, |gap| gap.verbs.contains(&verb), Diagnostic::error)
+}
+
+pub(super) fn warnings(spec: &Parsed<Experiment>) -> Vec<Diagnostic> {
+    find(spec, |_| true, Diagnostic::warning)
+}
+
+fn find(
+    spec: &Parsed<Experiment>,
+    wanted: impl Fn(&Gap) -> bool,
+    make: fn(&'static str, Option<crate::prototxt::Span>, String) -> Diagnostic,
+) -> Vec<Diagnostic> {
+    let gaps = GAPS.iter().filter(|gap| wanted(gap));
+    let uses = gaps.flat_map(|gap| (gap.used)(&spec.message).into_iter().map(move |path| (gap, path)));
+    let found = uses.map(|(gap, path)| {
+        let message = format!("this version does not do {} yet", gap.what);
+        make("S900", spec.spans.nearest(&path), message).reason(format!("`{path}` asks for it"))
+    });
+    found.collect()
+}
+
+fn tfrecords(field: &str, sources: &[DataSource]) -> Vec<String> {
+    let used = sources.iter().enumerate().filter(|(_, source)| source.tfrecords_path.is_some());
+    used.map(|(i, _)| format!("dataset_config.{field}[{i}].tfrecords_path")).collect()
+}
+
+fn when(used: bool, path: &str) -> Vec<String> {
+    used.then(|| path.to_owned()).into_iter().collect()
+}
