@@ -1,9 +1,9 @@
 //! KITTI label files: one text line per object, columns separated by blanks.
 //!
-//! Read as ground truth for training and evaluation, written by `inference`. The rule kept here: a line is either
-//! understood or reported with file, line and column; nothing is skipped in silence. Which classes count, what is
-//! difficult and which boxes are valid is decided by the data set reader, not here.
-//! Format page: `docs/formats/kitti.md`.
+//! Read as ground truth for training and evaluation, written by `inference`. The rule kept here: a line is
+//! either understood or reported with file, line and column; nothing is skipped in silence. Which classes
+//! count, what is difficult and which boxes are valid is decided by the data set reader, not here. Format
+//! page: `docs/formats/kitti.md`.
 
 use std::fmt;
 
@@ -41,7 +41,7 @@ pub struct Object {
     pub occlusion: i32,
     /// Observation angle in radians; -10 when unknown.
     pub alpha: f32,
-    /// `[x1, y1, x2, y2]` in pixels of the stored image, origin at its top left corner. Neither ordered nor clipped.
+    /// `[x1, y1, x2, y2]` in pixels of the stored image, origin at its top left. Neither ordered nor clipped.
     pub bbox: [f32; 4],
     /// `[height, width, length]` in metres.
     pub dimensions: [f32; 3],
@@ -84,7 +84,8 @@ pub enum Problem {
     TooFewColumns(usize),
     /// More than 16 columns.
     #[error(
-        "{0} columns, a label has 15 or, with a score, 16; a class name must not contain blanks, write `_` instead"
+        "{0} columns, a label has 15 or, with a score, 16; \
+         a class name must not contain blanks, write `_` instead"
     )]
     TooManyColumns(usize),
     /// A numeric column holds something else.
@@ -102,7 +103,8 @@ pub enum Problem {
     },
     /// A numeric column holds NaN, infinity or a number too big for 32-bit floats.
     #[error(
-        "column {number} ({column}) is {text:?}; a finite number is needed, correct the value or remove the line"
+        "column {number} ({column}) is {text:?}; \
+         a finite number is needed, correct the value or remove the line"
     )]
     NotFinite {
         /// Column, counted from 1.
@@ -134,11 +136,12 @@ pub enum WriteError {
 
 /// Reads a label file. `name` is used in messages only.
 ///
-/// A line has 9 to 16 columns; absent columns 10 to 15 are 0. Blank lines, a byte order mark, tabs and CRLF are
-/// accepted. An empty file has no objects.
+/// A line has 9 to 16 columns; absent columns 10 to 15 are 0. Blank lines, a byte order mark, tabs and CRLF
+/// are accepted. An empty file has no objects.
 ///
 /// # Errors
-/// [`KittiError`] lists every line that has too few or too many columns or a column that is not a finite number.
+/// [`KittiError`] lists every line that has too few or too many columns or a column that is not a
+/// finite number.
 pub fn parse(name: &str, text: &str) -> Result<Vec<Object>, KittiError> {
     let mut objects = Vec::new();
     let mut lines = Vec::new();
@@ -197,7 +200,7 @@ fn number(index: usize, word: &str) -> Result<f32, Problem> {
     }
 }
 
-/// Occlusion as an integer; `0.0` counts as `0`, as in files written by tools that print every column as a float.
+/// Occlusion as an integer; `0.0` counts as `0`: some tools print every column as a float.
 fn occlusion(word: &str) -> Result<i32, Problem> {
     if let Ok(value) = word.parse() {
         return Ok(value);
@@ -242,7 +245,8 @@ pub fn write(objects: &[Object]) -> Result<String, WriteError> {
 /// One line of the label file that `inference` writes for an image, line end included:
 /// `class 0 0 0 x1 y1 x2 y2 0 0 0 0 0 0 0 score`.
 ///
-/// `bbox` is `[x1, y1, x2, y2]` in pixels of the original image and is written with 2 decimals, `score` (0 to 1) with 4.
+/// `bbox` is `[x1, y1, x2, y2]` in pixels of the original image, written with 2 decimals; `score`, a fraction,
+/// has 4.
 ///
 /// # Errors
 /// [`WriteError`] when the class name contains blanks or a number is not finite.
@@ -345,7 +349,8 @@ mod tests {
 
     #[test]
     fn all_bad_lines_are_reported_with_place_and_help() {
-        let text = "a 0 0 0 1 2 3 4\nok 0 0 0 1 2 3 4 5\ntraffic light 0 0 0 1 2 3 4 5\nb 0 0 0 1 nan 3 4 5\nc 0 0 0 1e39 2 3 4 5\n"
+        let text = "a 0 0 0 1 2 3 4\nok 0 0 0 1 2 3 4 5\ntraffic light 0 0 0 1 2 3 4 5\n\
+            b 0 0 0 1 nan 3 4 5\nc 0 0 0 1e39 2 3 4 5\n"
             .to_owned()
             + &FULL.replace("Car", "race car driver");
         let message = problem(&text);

@@ -2,7 +2,7 @@
 
 use super::header::{Kind, VERSION};
 
-/// Why a container cannot be made or opened. No message ever contains the passphrase or anything derived from it.
+/// Why a container cannot be made or opened. No message contains the passphrase or anything derived from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ContainerError {
@@ -54,7 +54,8 @@ pub enum ContainerError {
     WrongKey,
     /// A chunk was changed or moved.
     #[error(
-        "the file is damaged or was tampered with: chunk {number} of {of} is not authentic; copy or export it again"
+        "the file is damaged or was tampered with: chunk {number} of {of} is not authentic; \
+         copy or export it again"
     )]
     Chunk {
         /// The chunk, counted from 1.
@@ -64,7 +65,8 @@ pub enum ContainerError {
     },
     /// Key derivation cost outside the accepted range, or more memory than there is.
     #[error(
-        "the key derivation cost is outside the accepted range or its memory ({memory_kib} KiB) is not available"
+        "the key derivation cost is outside the accepted range, \
+         or its memory ({memory_kib} KiB) is not available"
     )]
     Cost {
         /// Memory asked for, in KiB.

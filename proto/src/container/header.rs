@@ -15,7 +15,7 @@ pub const HEADER_LEN: usize = KEY_CHECK_AT + CHECK_LEN;
 /// The format version this program writes and reads.
 pub const VERSION: u8 = 1;
 
-/// First bytes of a container. The first is no ASCII and no small integer, the line ends betray a text-mode copy.
+/// First bytes of a container: no ASCII, no small integer; the line ends betray a text-mode copy.
 pub(super) const MAGIC: [u8; 8] = *b"\x8fOXD\r\n\x1a\n";
 
 pub(super) const VERSION_AT: usize = 8;
@@ -103,8 +103,8 @@ impl Header {
         bytes
     }
 
-    /// Reads the header of a container. Checks everything that can be checked without the passphrase, and the cost of
-    /// the key derivation before anything is spent on it.
+    /// Reads the header of a container. Checks everything that can be checked without the passphrase, and the
+    /// cost of the key derivation before anything is spent on it.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, ContainerError> {
         match sniff(bytes) {
             Sniffed::Oxidet { version: VERSION, .. } => {}

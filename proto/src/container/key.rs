@@ -62,8 +62,9 @@ impl KdfParams {
 }
 
 impl Default for KdfParams {
-    /// 64 MiB and 3 passes, the second recommendation of RFC 9106 with one lane: 0.13 s on a desktop core and about
-    /// 0.6 s on a Jetson Nano, once per file opened. Passphrases in this trade are often weak, so the cost counts.
+    /// 64 MiB and 3 passes, the second recommendation of RFC 9106 with one lane: 0.13 s on a desktop core and
+    /// about 0.6 s on a Jetson Nano, once per file opened. Passphrases in this trade are often weak, so the
+    /// cost counts.
     fn default() -> Self {
         Self { memory_kib: 64 * 1024, passes: 3, lanes: 1 }
     }

@@ -1,8 +1,9 @@
 //! The encrypted container of `.tlt` checkpoints and `.etlt` models.
 //!
-//! AES-256-GCM in chunks (the STREAM construction) under a key that Argon2id derives from a passphrase. The header is
-//! authenticated with every chunk, and tells a wrong passphrase from damage. Byte layout: `docs/formats/etlt.md`.
-//! This is not NVIDIA's format of the same file extensions, which is closed; [`sniff`] recognises it.
+//! AES-256-GCM in chunks (the STREAM construction) under a key that Argon2id derives from a passphrase. The
+//! header is authenticated with every chunk, and tells a wrong passphrase from damage. Byte layout:
+//! `docs/formats/etlt.md`. This is not NVIDIA's format of the same file extensions, which is closed;
+//! [`sniff`] recognises it.
 
 mod error;
 mod header;
@@ -29,8 +30,9 @@ const TAG_LEN: usize = 16;
 
 /// Encrypts `plaintext` into a container.
 ///
-/// `random` must come from the operating system's generator and be used for one container only: two containers with
-/// the same passphrase and the same random bytes reveal each other's contents. The result depends on nothing else.
+/// `random` must come from the operating system's generator and be used for one container only: two
+/// containers with the same passphrase and the same random bytes reveal each other's contents. The result
+/// depends on nothing else.
 ///
 /// # Errors
 /// [`ContainerError::Cost`] when `params` are outside the accepted range or their memory cannot be had,
@@ -72,11 +74,12 @@ fn seal_with(header: &Header, plaintext: &[u8], passphrase: &Passphrase) -> Resu
 
 /// Decrypts a container of the given kind. Nothing is returned unless every byte is authentic.
 ///
-/// Needs memory for the plaintext, which is shorter than `bytes`, and what the key derivation asks for: at most 1 GiB.
+/// Needs memory for the plaintext, which is shorter than `bytes`, and what the key derivation asks for: at
+/// most 1 GiB.
 ///
 /// # Errors
-/// Tells apart: not a container at all, NVIDIA's own format, another kind, a newer version, damage (with the place),
-/// and a wrong passphrase. See [`ContainerError`].
+/// Tells apart: not a container at all, NVIDIA's own format, another kind, a newer version, damage
+/// (with the place), and a wrong passphrase. See [`ContainerError`].
 pub fn open(kind: Kind, bytes: &[u8], passphrase: &Passphrase) -> Result<Zeroizing<Vec<u8>>, ContainerError> {
     let header = Header::read(bytes)?;
     if header.kind != kind {

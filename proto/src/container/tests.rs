@@ -48,7 +48,7 @@ fn the_default_cost_and_other_chunk_sizes_come_back() {
     assert_eq!(*plain, plaintext(2 * CHUNK + 9));
 }
 
-/// Computed with argon2-cffi and the `cryptography` package of Python: `docs/formats/etlt.md` shows the program.
+/// Made by the Python program that `docs/formats/etlt.md` shows.
 #[test]
 fn the_format_is_the_documented_one() {
     let want = include_bytes!("known_answer.bin");
