@@ -18,6 +18,7 @@ pub mod optimizer;
 mod simd;
 mod sum;
 pub mod upsample;
+mod winograd;
 
 #[cfg(test)]
 mod testing;

@@ -15,7 +15,7 @@ fn geometry(
 }
 
 /// Output, input gradient and weight gradient by the definition, in f64.
-fn reference(g: &Geometry, x: &[f32], w: &[f32], gy: &[f32]) -> [Vec<f64>; 3] {
+pub(in crate::kernel) fn reference(g: &Geometry, x: &[f32], w: &[f32], gy: &[f32]) -> [Vec<f64>; 3] {
     let (out_height, out_width) = (g.out_height(), g.out_width());
     let (inputs, outputs) = (g.group_inputs(), g.group_outputs());
     let mut y = vec![0.0; gy.len()];
