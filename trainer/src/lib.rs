@@ -1,3 +1,5 @@
 //! oxidet trainer
+pub mod interp;
 pub mod kernel;
+pub mod net;
 pub mod op;

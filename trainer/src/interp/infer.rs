@@ -1,0 +1,227 @@
+//! Inference on plain slices.
+
+use oxidet_graph::{Detector, MapShape, NodeId, ParamKind, Params, ParamsError, ShapeError, Tensor, pass};
+
+use super::plan::{Kind, Step, plan};
+use crate::kernel::{activation, add, batch_norm, channels, conv, max_pool, upsample};
+
+/// What keeps a network from running.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExecutorError {
+    /// The parameters are not those of the network.
+    #[error(transparent)]
+    Params(#[from] ParamsError),
+    /// The network does not fit its own input size.
+    #[error(transparent)]
+    Shape(#[from] ShapeError),
+    /// A convolution that cannot be computed.
+    #[error("{node}: {source}")]
+    Conv {
+        /// Name of the node.
+        node: String,
+        /// Why not.
+        source: conv::GeometryError,
+    },
+    /// A pooling that cannot be computed.
+    #[error("{node}: {source}")]
+    MaxPool {
+        /// Name of the node.
+        node: String,
+        /// Why not.
+        source: max_pool::GeometryError,
+    },
+    /// A batch of another size than announced.
+    #[error("the input holds {found} values; {batch} images of {image} need {}", batch * image.len())]
+    Input {
+        /// Values given.
+        found: usize,
+        /// Images announced.
+        batch: usize,
+        /// Shape of one image.
+        image: MapShape,
+    },
+}
+
+/// A detector ready to run on the CPU, with its working memory.
+#[derive(Debug)]
+pub struct Executor {
+    detector: Detector,
+    params: Params,
+    steps: Vec<Step>,
+    /// Shape of every node's map.
+    shapes: Vec<MapShape>,
+    /// Buffer of every node's map; `None` for the input and for nodes inside a fused step.
+    slots: Vec<Option<usize>>,
+    buffers: Vec<Vec<f32>>,
+    /// What max-pooling records for a backward pass that never comes.
+    winners: Vec<u16>,
+}
+
+impl Executor {
+    /// Prepares `detector` with `params`: folds its batch norms and plans its memory.
+    ///
+    /// # Errors
+    /// When `params` are not those of the graph, or the graph does not fit its input size.
+    pub fn new(detector: &Detector, params: &Params) -> Result<Self, ExecutorError> {
+        let (detector, params) = pass::fold_batch_norm(detector, params)?;
+        let shapes = detector.graph.shapes(detector.preprocess.height, detector.preprocess.width)?;
+        let outputs: Vec<NodeId> = detector.heads.iter().map(|head| head.output).collect();
+        let steps = plan(&detector.graph, &outputs);
+        let (slots, count) = assign_slots(&steps, &shapes);
+        Ok(Self {
+            detector,
+            params,
+            steps,
+            shapes,
+            slots,
+            buffers: vec![Vec::new(); count],
+            winners: Vec::new(),
+        })
+    }
+
+    /// The raw head maps, `[N, A · (5 + K), H / stride, W / stride]` each, big objects first, of `batch` preprocessed
+    /// images `[N, C, H, W]`.
+    ///
+    /// # Errors
+    /// When `images` has another size.
+    pub fn head_maps<'a>(
+        &'a mut self,
+        images: &'a [f32],
+        batch: usize,
+    ) -> Result<Vec<&'a [f32]>, ExecutorError> {
+        let image = self.shapes[0];
+        if images.len() != batch * image.len() || batch == 0 {
+            return Err(ExecutorError::Input { found: images.len(), batch, image });
+        }
+        for step in 0..self.steps.len() {
+            let output = self.steps[step].output;
+            let slot = self.slots[output.index()].expect("every step's output has a buffer");
+            let mut buffer = std::mem::take(&mut self.buffers[slot]);
+            let len = batch * self.shapes[output.index()].len();
+            if buffer.len() < len {
+                buffer.resize(len, 0.0);
+            }
+            let mut winners = std::mem::take(&mut self.winners);
+            let done = self.run(&self.steps[step], images, batch, &mut buffer[..len], &mut winners);
+            self.winners = winners;
+            self.buffers[slot] = buffer;
+            done?;
+        }
+        Ok(self.detector.heads.iter().map(|head| self.map(head.output, images, batch)).collect())
+    }
+
+    /// The network as it runs: batch norms folded.
+    pub fn detector(&self) -> &Detector {
+        &self.detector
+    }
+
+    fn map<'a>(&'a self, id: NodeId, images: &'a [f32], batch: usize) -> &'a [f32] {
+        match self.slots[id.index()] {
+            Some(slot) => &self.buffers[slot][..batch * self.shapes[id.index()].len()],
+            None => images,
+        }
+    }
+
+    fn run(
+        &self,
+        step: &Step,
+        images: &[f32],
+        batch: usize,
+        output: &mut [f32],
+        winners: &mut Vec<u16>,
+    ) -> Result<(), ExecutorError> {
+        let input = |i: usize| self.map(step.inputs[i], images, batch);
+        let shape = |i: usize| self.shapes[step.inputs[i].index()];
+        let name = |id: NodeId| self.detector.graph.node(id).name.as_str();
+        match step.kind {
+            Kind::Conv { node, conv: settings, batch_norm: None, activation } => {
+                let kernel = self.params.of(name(node), ParamKind::Kernel)?;
+                let bias =
+                    if settings.bias { Some(self.params.of(name(node), ParamKind::Bias)?) } else { None };
+                let MapShape { channels, height, width } = shape(0);
+                let [out, group, rows, columns] = kernel.shape()[..] else {
+                    unreachable!("kernels have four axes")
+                };
+                let geometry = conv::Geometry::new(
+                    [batch, channels, height, width],
+                    [out, group, rows, columns],
+                    settings.stride,
+                    settings.padding,
+                    settings.groups,
+                )
+                .map_err(|source| ExecutorError::Conv { node: name(node).to_owned(), source })?;
+                conv::forward_into(
+                    &geometry,
+                    input(0),
+                    kernel.data(),
+                    bias.map(Tensor::data),
+                    activation,
+                    output,
+                );
+            }
+            Kind::Conv { batch_norm: Some(_), .. } => unreachable!("a batch norm that fuses has been folded"),
+            Kind::BatchNorm { norm, activation } => {
+                let of = |kind| self.params.of(name(norm.node), kind).map(Tensor::data);
+                let settings = batch_norm::Normalization {
+                    pixels: shape(0).height * shape(0).width,
+                    gamma: of(ParamKind::Gamma)?,
+                    beta: of(ParamKind::Beta)?,
+                    epsilon: norm.settings.epsilon,
+                    activation,
+                };
+                let (mean, variance) = (of(ParamKind::MovingMean)?, of(ParamKind::MovingVariance)?);
+                batch_norm::frozen_forward_into(&settings, mean, variance, input(0), output);
+            }
+            Kind::Add { activation } => add::forward_into(activation, input(0), input(1), output),
+            Kind::Activation(activation) => activation::forward_into(activation, input(0), output),
+            Kind::MaxPool(pool) => {
+                let MapShape { channels, height, width } = shape(0);
+                let geometry =
+                    max_pool::Geometry::new(batch * channels, height, width, &pool).map_err(|source| {
+                        ExecutorError::MaxPool { node: name(step.output).to_owned(), source }
+                    })?;
+                winners.resize(output.len(), 0);
+                max_pool::forward_into(&geometry, input(0), output, winners);
+            }
+            Kind::Upsample { factor } => upsample::forward_into(factor, shape(0).width, input(0), output),
+            Kind::Concat => {
+                let parts: Vec<(&[f32], usize)> =
+                    (0..step.inputs.len()).map(|i| (input(i), shape(i).len())).collect();
+                channels::concat_into(&parts, output);
+            }
+            Kind::ChannelSlice { start, len } => {
+                let pixels = shape(0).height * shape(0).width;
+                channels::slice_into(input(0), shape(0).len(), start * pixels, len * pixels, output);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Gives every step's output a buffer that no map still to be read occupies. Returns the buffer of every node and the
+/// number of buffers.
+fn assign_slots(steps: &[Step], shapes: &[MapShape]) -> (Vec<Option<usize>>, usize) {
+    let mut slots = vec![None; shapes.len()];
+    let mut sizes: Vec<usize> = Vec::new();
+    let mut free: Vec<usize> = Vec::new();
+    for step in steps {
+        let wanted = shapes[step.output.index()].len();
+        // The smallest that is large enough, else the largest, which grows.
+        let best = (0..free.len()).min_by_key(|at| {
+            let size = sizes[free[*at]];
+            if size >= wanted { (0, size) } else { (1, usize::MAX - size) }
+        });
+        let slot = match best {
+            Some(at) => free.swap_remove(at),
+            None => {
+                sizes.push(0);
+                sizes.len() - 1
+            }
+        };
+        sizes[slot] = sizes[slot].max(wanted);
+        slots[step.output.index()] = Some(slot);
+        free.extend(step.last_reads.iter().filter_map(|id| slots[id.index()]));
+    }
+    (slots, sizes.len())
+}

@@ -1,0 +1,185 @@
+//! What a network is built from, and what can be wrong with it.
+
+use oxidet_graph::{Activation, ShapeError};
+use oxidet_vision::Preprocess;
+
+use super::backbone::resnet::Depth;
+
+/// One value for each head.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PerHead<T> {
+    /// The head of the largest stride.
+    pub big: T,
+    /// The head in the middle.
+    pub mid: T,
+    /// The head of the smallest stride; unused by `cspdarknet_tiny`, which has two heads.
+    pub small: T,
+}
+
+/// The part of a spec that decides the network.
+///
+/// `arch_conv_blocks` is not here: YOLOv4 accepts it and gives it no effect.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NetConfig {
+    /// `resnet`, `cspdarknet_tiny` or `cspdarknet_tiny_3l`.
+    pub arch: String,
+    /// Depth of a `resnet`: 10, 18, 34, 50 or 101. Unused by the others.
+    pub nlayers: u32,
+    /// Activation of a `cspdarknet_tiny` backbone: `mish`, `relu`, or LeakyReLU for anything else. Unused by `resnet`.
+    pub activation: String,
+    /// ReLU instead of LeakyReLU in the neck, and whatever `activation` says in a `cspdarknet_tiny` backbone.
+    pub force_relu: bool,
+    /// Anchors (width, height) in pixels of the base input size. Their order is the channel layout.
+    pub anchors: PerHead<Vec<(f32, f32)>>,
+    /// By how much a predicted centre may leave its cell, in cells, both sides together.
+    pub grid_xy_extend: PerHead<f32>,
+    /// Class names, in class-id order.
+    pub classes: Vec<String>,
+    /// The input: its size, channels and normalisation.
+    pub preprocess: Preprocess,
+}
+
+/// A spec that makes no network.
+#[derive(Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NetError {
+    /// No network of this name.
+    #[error("arch `{0}` is not known here; use resnet, cspdarknet_tiny or cspdarknet_tiny_3l")]
+    UnknownArch(String),
+    /// No network of this depth.
+    #[error("{arch} has no variant of {nlayers} layers; nlayers is one of {known}")]
+    UnknownDepth {
+        /// The architecture.
+        arch: &'static str,
+        /// The depth asked for.
+        nlayers: u32,
+        /// The depths there are.
+        known: String,
+    },
+    /// An input size that does not halve evenly down to stride 32.
+    #[error("input size {width}x{height} does not work: both sides must be multiples of 32 and not 0")]
+    InputSize {
+        /// Pixels.
+        width: usize,
+        /// Pixels.
+        height: usize,
+    },
+    /// Neither colour nor gray.
+    #[error("images of {0} channels do not work; use 3 or 1")]
+    Channels(usize),
+    /// No classes.
+    #[error("the list of target classes is empty")]
+    NoClasses,
+    /// A head with no anchors, or not as many as the big head.
+    #[error("{field} has {found} anchors, it needs {expected}: every head has the same number, at least 1")]
+    AnchorCount {
+        /// Field of the spec.
+        field: &'static str,
+        /// Anchors found.
+        found: usize,
+        /// Anchors of the big head, or 1 when that has none.
+        expected: usize,
+    },
+    /// An anchor without area.
+    #[error("{field} has an anchor of {width}x{height} pixels; both must be positive numbers")]
+    Anchor {
+        /// Field of the spec.
+        field: &'static str,
+        /// Pixels.
+        width: f32,
+        /// Pixels.
+        height: f32,
+    },
+    /// A grid extension that is no share of a cell.
+    #[error("{field} is {value}; it must be 0 or more")]
+    GridExtend {
+        /// Field of the spec.
+        field: &'static str,
+        /// The value.
+        value: f32,
+    },
+    /// Maps that do not fit.
+    #[error(transparent)]
+    Shape(#[from] ShapeError),
+}
+
+/// An architecture with its variant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Arch {
+    Resnet(Depth),
+    CspDarknetTiny { three_heads: bool },
+}
+
+impl Arch {
+    pub(super) fn of(config: &NetConfig) -> Result<Self, NetError> {
+        match config.arch.as_str() {
+            "resnet" => {
+                let known = Depth::ALL.iter().find(|(nlayers, _)| *nlayers == config.nlayers);
+                known.map(|(_, depth)| Self::Resnet(*depth)).ok_or_else(|| NetError::UnknownDepth {
+                    arch: "resnet",
+                    nlayers: config.nlayers,
+                    known: Depth::ALL.map(|(nlayers, _)| nlayers.to_string()).join(", "),
+                })
+            }
+            "cspdarknet_tiny" => Ok(Self::CspDarknetTiny { three_heads: false }),
+            "cspdarknet_tiny_3l" => Ok(Self::CspDarknetTiny { three_heads: true }),
+            other => Err(NetError::UnknownArch(other.to_owned())),
+        }
+    }
+
+    /// The architecture as the spec names it, with its depth where it has several.
+    pub(super) fn name(self, config: &NetConfig) -> String {
+        match self {
+            Self::Resnet(_) => format!("{}{}", config.arch, config.nlayers),
+            Self::CspDarknetTiny { .. } => config.arch.clone(),
+        }
+    }
+
+    fn has_small_head(self) -> bool {
+        self != Self::CspDarknetTiny { three_heads: false }
+    }
+}
+
+impl NetConfig {
+    /// Activation of the Darknet backbones. Any word the original does not know means LeakyReLU there.
+    pub(super) fn darknet_activation(&self) -> Activation {
+        match self.activation.as_str() {
+            _ if self.force_relu => Activation::Relu,
+            "mish" => Activation::Mish,
+            "relu" => Activation::Relu,
+            _ => Activation::LeakyRelu,
+        }
+    }
+
+    pub(super) fn check(&self, arch: Arch) -> Result<(), NetError> {
+        let Preprocess { width, height, channels, .. } = self.preprocess;
+        if width == 0 || height == 0 || width % 32 != 0 || height % 32 != 0 {
+            return Err(NetError::InputSize { width, height });
+        }
+        if channels != 3 && channels != 1 {
+            return Err(NetError::Channels(channels));
+        }
+        if self.classes.is_empty() {
+            return Err(NetError::NoClasses);
+        }
+        let heads = [
+            ("big_anchor_shape", &self.anchors.big, "big_grid_xy_extend", self.grid_xy_extend.big),
+            ("mid_anchor_shape", &self.anchors.mid, "mid_grid_xy_extend", self.grid_xy_extend.mid),
+            ("small_anchor_shape", &self.anchors.small, "small_grid_xy_extend", self.grid_xy_extend.small),
+        ];
+        let expected = self.anchors.big.len().max(1);
+        for (field, anchors, grid_field, grid) in &heads[..if arch.has_small_head() { 3 } else { 2 }] {
+            if anchors.len() != expected {
+                return Err(NetError::AnchorCount { field, found: anchors.len(), expected });
+            }
+            let is_side = |side: f32| side.is_finite() && side > 0.0;
+            if let Some(&(width, height)) = anchors.iter().find(|(w, h)| !is_side(*w) || !is_side(*h)) {
+                return Err(NetError::Anchor { field, width, height });
+            }
+            if !(grid.is_finite() && *grid >= 0.0) {
+                return Err(NetError::GridExtend { field: grid_field, value: *grid });
+            }
+        }
+        Ok(())
+    }
+}
