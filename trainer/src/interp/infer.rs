@@ -2,6 +2,8 @@
 
 use oxidet_graph::{Detector, MapShape, NodeId, ParamKind, Params, ParamsError, ShapeError, Tensor, pass};
 
+use oxidet_vision::{Network, NetworkError, RawDetections, decode};
+
 use super::plan::{Kind, Step, plan};
 use crate::kernel::{activation, add, batch_norm, channels, conv, max_pool, upsample};
 
@@ -90,6 +92,17 @@ impl Executor {
         images: &'a [f32],
         batch: usize,
     ) -> Result<Vec<&'a [f32]>, ExecutorError> {
+        self.compute(images, batch)?;
+        Ok(self.outputs(images, batch))
+    }
+
+    /// The network as it runs: batch norms folded.
+    pub fn detector(&self) -> &Detector {
+        &self.detector
+    }
+
+    /// Computes all maps; those of the heads are there afterwards.
+    fn compute(&mut self, images: &[f32], batch: usize) -> Result<(), ExecutorError> {
         let image = self.shapes[0];
         if images.len() != batch * image.len() || batch == 0 {
             return Err(ExecutorError::Input { found: images.len(), batch, image });
@@ -97,23 +110,22 @@ impl Executor {
         for step in 0..self.steps.len() {
             let output = self.steps[step].output;
             let slot = self.slots[output.index()].expect("every step's output has a buffer");
-            let mut buffer = std::mem::take(&mut self.buffers[slot]);
             let len = batch * self.shapes[output.index()].len();
+            let mut buffer = std::mem::take(&mut self.buffers[slot]);
             if buffer.len() < len {
                 buffer.resize(len, 0.0);
             }
             let mut winners = std::mem::take(&mut self.winners);
-            let done = self.run(&self.steps[step], images, batch, &mut buffer[..len], &mut winners);
+            let done = self.run_step(&self.steps[step], images, batch, &mut buffer[..len], &mut winners);
             self.winners = winners;
             self.buffers[slot] = buffer;
             done?;
         }
-        Ok(self.detector.heads.iter().map(|head| self.map(head.output, images, batch)).collect())
+        Ok(())
     }
 
-    /// The network as it runs: batch norms folded.
-    pub fn detector(&self) -> &Detector {
-        &self.detector
+    fn outputs<'a>(&'a self, images: &'a [f32], batch: usize) -> Vec<&'a [f32]> {
+        self.detector.heads.iter().map(|head| self.map(head.output, images, batch)).collect()
     }
 
     fn map<'a>(&'a self, id: NodeId, images: &'a [f32], batch: usize) -> &'a [f32] {
@@ -123,7 +135,7 @@ impl Executor {
         }
     }
 
-    fn run(
+    fn run_step(
         &self,
         step: &Step,
         images: &[f32],
@@ -195,6 +207,16 @@ impl Executor {
                 channels::slice_into(input(0), shape(0).len(), start * pixels, len * pixels, output);
             }
         }
+        Ok(())
+    }
+}
+
+impl Network for Executor {
+    fn run(&mut self, input: &[f32], batch: usize, out: &mut RawDetections) -> Result<(), NetworkError> {
+        self.compute(input, batch).map_err(|error| NetworkError(Box::new(error)))?;
+        let (maps, preprocess) = (self.outputs(input, batch), &self.detector.preprocess);
+        let (height, width, classes) = (preprocess.height, preprocess.width, self.detector.classes.len());
+        decode(&maps, &self.detector.geometry(), height, width, batch, classes, out);
         Ok(())
     }
 }

@@ -6,7 +6,7 @@ use crate::interp::Executor;
 use oxidet_graph::{
     Activation, Detector, DetectorHead, Graph, GraphBuilder, NodeId, ParamKind, ParamSpec, Params, Tensor,
 };
-use oxidet_vision::Preprocess;
+use oxidet_vision::{Network, Preprocess, RawDetections};
 use rayon::prelude::*;
 
 /// Architecture, depth, activation, force_relu.
@@ -149,6 +149,47 @@ fn forward_passes_match_the_original() {
             }
             for (i, value) in want.last.iter().rev().enumerate() {
                 close(&format!("value {i} from the end"), found[found.len() - 1 - i].into(), *value);
+            }
+        }
+    }
+}
+
+/// A row of the original's `encoded_detections`: y0, x0, anchor height and width, step y and x, then y, x, h, w inside
+/// the cell, the objectness logit and three class logits.
+type Row = [f64; 14];
+
+#[test]
+fn first_and_last_detections_match_the_original() {
+    #[rustfmt::skip]
+    let cases: [(Net, usize, [Row; 2]); 2] = [
+        (("resnet", 10, "", false), 378, [
+            [0.0, 0.0, 0.4, 0.3, 0.5, 0.33333, 0.47507, 0.71039, 1.023, 0.47407, 1.1128, 0.50689, -0.16038, -0.42948],
+            [0.875, 0.91667, 0.08, 0.06, 0.125, 0.083333, 0.5302, 0.33922, 0.78143, 1.4126, -1.3209, 0.63053, 0.57737, 0.071045],
+        ]),
+        (("cspdarknet_tiny", 0, "leaky_relu", false), 90, [
+            [0.0, 0.0, 0.4, 0.3, 0.5, 0.33333, 0.59391, 0.41581, 0.50232, 1.1002, 0.49887, 0.20531, 0.20584, 0.40779],
+            [0.75, 0.83333, 0.3, 0.25, 0.25, 0.16667, 0.87052, 0.26576, 5.9434, 0.94383, 0.21777, 0.036349, 0.93295, 1.4202],
+        ]),
+    ];
+    for (net, candidates, rows) in cases {
+        let detector = zero_padded_spp(detector(net));
+        let mut executor = Executor::new(&detector, &params(&detector.graph)).unwrap();
+        let mut found = RawDetections::default();
+        executor.run(&input(), 1, &mut found).unwrap();
+        assert_eq!((found.batch, found.candidates, found.classes), (1, candidates, 3), "{net:?}");
+        for (candidate, row) in [(0, rows[0]), (candidates - 1, rows[1])] {
+            let [y0, x0, anchor_h, anchor_w, step_y, step_x, y, x, h, w, objectness, classes @ ..] = row;
+            let (cy, cx, h, w) = (y0 + y * step_y, x0 + x * step_x, anchor_h * h, anchor_w * w);
+            let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+            let scores = classes.map(|class| sigmoid(class) * sigmoid(objectness));
+            let found_box = &found.boxes[candidate * 4..][..4];
+            let wanted_box = [cx - w / 2.0, cy - h / 2.0, cx + w / 2.0, cy + h / 2.0];
+            let found_scores = &found.scores[candidate * 3..][..3];
+            for (found, want) in found_box.iter().chain(found_scores).zip(wanted_box.iter().chain(&scores)) {
+                assert!(
+                    (f64::from(*found) - want).abs() <= TOLERANCE,
+                    "{net:?} {candidate}: {found}, not {want}"
+                );
             }
         }
     }
