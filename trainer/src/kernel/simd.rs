@@ -3,7 +3,8 @@
 //! A kernel is written once, generic over [`Simd`], and compiled for every instruction set of the target. A value of a
 //! type implementing [`Simd`] is a proof that the running processor has these instructions: [`level`] is the only place
 //! that makes one. Code that must use them runs inside [`Simd::vectorize`]; everything it calls must be inlined there,
-//! so helpers of inner loops are `#[inline(always)]` (closures too).
+//! so helpers of inner loops are `#[inline(always)]` (closures too), and vectors never pass through library functions
+//! such as `array::from_fn` or `array::map`, which are compiled without them.
 //!
 //! [`Portable`](portable::Portable) is plain Rust over small arrays, which LLVM turns into the vectors the target has by
 //! default (SSE2, NEON). It never fuses multiply and add, so its sums differ from the others' in the last bits.
@@ -109,10 +110,10 @@ unsafe fn product_tile_body<S: Simd, const ROWS: usize, const VECTORS: usize>(
         // SAFETY: k < depth, and the packed sizes are the caller's promise.
         unsafe {
             let (a, b) = (a.add(k * ROWS), b.add(k * VECTORS * S::LANES));
-            let columns: [S::Vector; VECTORS] = std::array::from_fn(
-                #[inline(always)]
-                |v| simd.load(b.add(v * S::LANES)),
-            );
+            let mut columns = [simd.splat(0.0); VECTORS];
+            for (v, column) in columns.iter_mut().enumerate() {
+                *column = simd.load(b.add(v * S::LANES));
+            }
             for (row, sums) in sums.iter_mut().enumerate() {
                 let factor = simd.splat(*a.add(row));
                 for (sum, column) in sums.iter_mut().zip(columns) {

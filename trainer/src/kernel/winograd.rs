@@ -153,16 +153,11 @@ impl Weights {
                                 taps[r] = *kernel;
                             }
                         }
-                        // SAFETY: 16 values each.
-                        let tile = taps.map(
-                            #[inline(always)]
-                            |row| {
-                                row.map(
-                                    #[inline(always)]
-                                    |lanes| unsafe { simd.load(lanes.as_ptr()) },
-                                )
-                            },
-                        );
+                        let mut tile = [[simd.splat(0.0); 3]; 3];
+                        for (value, lanes) in tile.iter_mut().flatten().zip(taps.iter().flatten()) {
+                            // SAFETY: 16 values are as many as any level has lanes.
+                            *value = unsafe { simd.load(lanes.as_ptr()) };
+                        }
                         let transformed = both_ways(
                             simd.splat(0.0),
                             tile,

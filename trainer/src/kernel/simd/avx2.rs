@@ -40,23 +40,14 @@ fn lane_mask(mask: u32) -> __m256i {
 #[inline]
 #[target_feature(enable = "avx2,fma")]
 pub(super) unsafe fn transpose_block(rows: [*const f32; 8], columns: usize) -> [[f32; 8]; 8] {
-    // SAFETY: every row is readable for `columns` values; with fewer than 8 the masked load reads no further.
-    let rows: [__m256; 8] = unsafe {
-        if columns >= 8 {
-            std::array::from_fn(
-                #[inline(always)]
-                |i| _mm256_loadu_ps(rows[i]),
-            )
-        } else {
-            let mask = lane_mask((1 << columns) - 1);
-            std::array::from_fn(
-                #[inline(always)]
-                |i| _mm256_maskload_ps(rows[i], mask),
-            )
-        }
-    };
-    let top = transpose_quads([rows[0], rows[1], rows[2], rows[3]]);
-    let bottom = transpose_quads([rows[4], rows[5], rows[6], rows[7]]);
+    let mut values = [_mm256_setzero_ps(); 8];
+    let mask = lane_mask((1 << columns.min(8)) - 1);
+    for (values, row) in values.iter_mut().zip(rows) {
+        // SAFETY: readable for `columns` values; with fewer than 8 the masked load reads no further.
+        *values = unsafe { if columns >= 8 { _mm256_loadu_ps(row) } else { _mm256_maskload_ps(row, mask) } };
+    }
+    let top = transpose_quads([values[0], values[1], values[2], values[3]]);
+    let bottom = transpose_quads([values[4], values[5], values[6], values[7]]);
     let mut block = [[0.0; 8]; 8];
     for j in 0..4 {
         // SAFETY: each inner array holds 8 values.
@@ -138,16 +129,12 @@ impl Simd for Avx2 {
     unsafe fn load_quads(self, base: *const f32, offsets: *const usize) -> [__m256; 4] {
         // SAFETY: see above.
         unsafe {
-            let offsets = std::slice::from_raw_parts(offsets, Self::LANES);
-            transpose_quads(std::array::from_fn(
-                #[inline(always)]
-                |l| {
-                    _mm256_insertf128_ps::<1>(
-                        _mm256_castps128_ps256(_mm_loadu_ps(base.add(offsets[l]))),
-                        _mm_loadu_ps(base.add(offsets[l + 4])),
-                    )
-                },
-            ))
+            let mut quads = [_mm256_setzero_ps(); 4];
+            for (l, quads) in quads.iter_mut().enumerate() {
+                let low = _mm256_castps128_ps256(_mm_loadu_ps(base.add(*offsets.add(l))));
+                *quads = _mm256_insertf128_ps::<1>(low, _mm_loadu_ps(base.add(*offsets.add(l + 4))));
+            }
+            transpose_quads(quads)
         }
     }
 

@@ -102,21 +102,14 @@ impl Simd for Avx512 {
     unsafe fn load_quads(self, base: *const f32, offsets: *const usize) -> [__m512; 4] {
         // SAFETY: see above.
         unsafe {
-            let offsets = std::slice::from_raw_parts(offsets, Self::LANES);
-            transpose_quads(std::array::from_fn(
-                #[inline(always)]
-                |l| {
-                    let low = _mm256_insertf128_ps::<1>(
-                        _mm256_castps128_ps256(_mm_loadu_ps(base.add(offsets[l]))),
-                        _mm_loadu_ps(base.add(offsets[l + 4])),
-                    );
-                    let high = _mm256_insertf128_ps::<1>(
-                        _mm256_castps128_ps256(_mm_loadu_ps(base.add(offsets[l + 8]))),
-                        _mm_loadu_ps(base.add(offsets[l + 12])),
-                    );
-                    _mm512_insertf32x8::<1>(_mm512_castps256_ps512(low), high)
-                },
-            ))
+            let mut quads = [_mm512_setzero_ps(); 4];
+            for (l, quads) in quads.iter_mut().enumerate() {
+                let low = _mm512_castps128_ps512(_mm_loadu_ps(base.add(*offsets.add(l))));
+                let two = _mm512_insertf32x4::<1>(low, _mm_loadu_ps(base.add(*offsets.add(l + 4))));
+                let three = _mm512_insertf32x4::<2>(two, _mm_loadu_ps(base.add(*offsets.add(l + 8))));
+                *quads = _mm512_insertf32x4::<3>(three, _mm_loadu_ps(base.add(*offsets.add(l + 12))));
+            }
+            transpose_quads(quads)
         }
     }
 

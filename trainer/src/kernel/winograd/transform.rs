@@ -85,10 +85,11 @@ pub(super) fn both_ways<V: Copy, const IN: usize, const OUT: usize>(
     }
     let mut result = [[zero; OUT]; OUT];
     for j in 0..OUT {
-        let column = matrix(std::array::from_fn(
-            #[inline(always)]
-            |i| rows[i][j],
-        ));
+        let mut column = [zero; IN];
+        for (cell, row) in column.iter_mut().zip(&rows) {
+            *cell = row[j];
+        }
+        let column = matrix(column);
         for (row, value) in result.iter_mut().zip(column) {
             row[j] = value;
         }
