@@ -9,7 +9,8 @@ use crate::prototxt::{Diagnostics, Source};
 use crate::spec::arch::{self, ArchInfo};
 use crate::spec::{Anchors, ClassMap, Experiment, Parsed, parse_anchors};
 
-/// An experiment spec without errors, for one verb; only [`check`] makes one. Reads as the [`Experiment`] it holds.
+/// An experiment spec without errors, for one verb; only [`check`] makes one. Reads as the [`Experiment`] it
+/// holds.
 #[derive(Debug, Clone)]
 pub struct Checked {
     parsed: Parsed<Experiment>,
@@ -85,4 +86,38 @@ pub fn check(parsed: Parsed<Experiment>, verb: Verb) -> Result<Checked, Diagnost
     let arch = arch::find(&yolov4.arch).expect("a rule has found it");
     let classes = ClassMap::new(&parsed.message.dataset().target_class_mapping);
     Ok(Checked { arch, anchors, classes, warnings, parsed })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::parse_experiment;
+
+    const DEPLOY: &str = r#"
+        yolov4_config {
+          arch: "cspdarknet_tiny"
+          big_anchor_shape: "[(110, 60), (160, 115)]" mid_anchor_shape: "[(43, 32), (80, 32)]"
+        }
+        nms_config { confidence_threshold: 0.001 clustering_iou_threshold: 0.5 top_k: 200 }
+        augmentation_config { output_width: 416 output_height: 320 output_channel: 3 }
+        dataset_config { target_class_mapping { key: "Van" value: "Car" } target_class_mapping { key: "b" value: "bus" } }
+    "#;
+
+    #[test]
+    fn carries_what_the_rules_have_read() {
+        let checked = check(parse_experiment("spec", DEPLOY).unwrap(), Verb::Export).unwrap();
+        assert_eq!(checked.classes().names(), ["bus", "car"]);
+        assert_eq!(checked.anchors().big, [(110.0, 60.0), (160.0, 115.0)]);
+        assert_eq!(checked.anchors().heads().count(), 2);
+        assert_eq!((checked.arch().heads, checked.augmentation().output_height), (2, 320));
+    }
+
+    #[test]
+    fn asks_only_for_what_the_verb_needs() {
+        for (verb, ok) in
+            [(Verb::Export, true), (Verb::Inference, false), (Verb::Evaluate, false), (Verb::Train, false)]
+        {
+            assert_eq!(check(parse_experiment("spec", DEPLOY).unwrap(), verb).is_ok(), ok, "{verb:?}");
+        }
+    }
 }

@@ -1,4 +1,5 @@
-//! The files and folders that a spec names, for whoever wants to see whether they exist (`oxidet lint --paths`).
+//! The files and folders that a spec names, for whoever wants to see whether they exist (`oxidet lint
+//! --paths`).
 
 use crate::prototxt::{Diagnostic, Span};
 use crate::spec::{DataSource, Experiment, Parsed};
@@ -90,4 +91,29 @@ fn of_source(source: &DataSource) -> impl Iterator<Item = (&'static str, &str, P
     ]
     .into_iter()
     .flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::parse_experiment;
+
+    #[test]
+    fn lists_paths_with_their_places() {
+        let text = "dataset_config {
+            data_sources { label_directory_path: 'l' image_directory_path: 'i' }
+            validation_data_sources { tfrecords_path: 't*' }
+        }
+        training_config { pretrain_model_path: 'p' }";
+        let parsed = parse_experiment("spec", text).unwrap();
+        let found = paths(&parsed);
+        let seen: Vec<_> = found.iter().map(|p| (p.path.as_str(), p.kind)).collect();
+        let want =
+            [("l", PathKind::Folder), ("i", PathKind::Folder), ("t*", PathKind::Glob), ("p", PathKind::File)];
+        assert_eq!(seen, want);
+        for path in &found {
+            let span = path.missing().span.unwrap();
+            assert_eq!(parsed.source.slice(span), format!("'{}'", path.path));
+        }
+    }
 }

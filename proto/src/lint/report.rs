@@ -31,8 +31,8 @@ pub enum Verdict {
 
 /// Reads a text of either kind and applies every rule. `name` is what diagnostics call it.
 ///
-/// When a part cannot be read, rules still judge what is written elsewhere, but not what is missing. Fields that this version
-/// does not honour are warnings.
+/// When a part cannot be read, rules still judge what is written elsewhere, but not what is missing. Fields
+/// that this version does not honour are warnings.
 pub fn report(name: &str, text: &str) -> Report {
     match SpecKind::detect(text) {
         SpecKind::DatasetConvert => {

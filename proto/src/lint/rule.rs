@@ -4,7 +4,8 @@ use std::fmt;
 
 use super::findings::Findings;
 
-/// What a spec is wanted for. A rule that does not concern the verb is not applied: an export needs no training data.
+/// What a spec is wanted for. A rule that does not concern the verb is not applied: an export needs no
+/// training data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Verb {
     /// Training.
@@ -38,8 +39,8 @@ enum Check<M: 'static> {
 }
 
 impl<M> Rule<M> {
-    /// The number at `path` lies in `bounds`; `read` gives `None` when the message around it is not there. `why` says what the
-    /// number is.
+    /// The number at `path` lies in `bounds`; `read` gives `None` when the message around it is not there.
+    /// `why` says what the number is.
     pub(super) const fn range(
         code: &'static str,
         verbs: &'static [Verb],
@@ -112,8 +113,8 @@ impl Bounds {
         Self { high, high_included: false, ..self }
     }
 
-    /// Whether `value`, a widened `f32` or a whole number, is inside. A bound is compared as the `f32` that the same decimal
-    /// becomes in a spec. NaN and infinity are never inside.
+    /// Whether `value`, a widened `f32` or a whole number, is inside. A bound is compared as the `f32` that
+    /// the same decimal becomes in a spec. NaN and infinity are never inside.
     fn contains(self, value: f64) -> bool {
         let (low, high) = (f64::from(self.low as f32), f64::from(self.high as f32));
         (value > low || self.low_included && value == low)

@@ -112,7 +112,8 @@ const GAPS: &[Gap] = &[
 
 /// What the spec asks for that `verb` needs and this version does not do: one error with the place for each.
 ///
-/// `--allow-unsupported` turns the refusal into a warning; [`report`](super::report()) shows them as warnings, for all verbs.
+/// `--allow-unsupported` turns the refusal into a warning; [`report`](super::report()) shows them as
+/// warnings, for all verbs.
 pub fn unsupported(spec: &Parsed<Experiment>, verb: Verb) -> Vec<Diagnostic> {
     find(spec, |gap| gap.verbs.contains(&verb), Diagnostic::error)
 }
@@ -129,7 +130,7 @@ fn find(
     let gaps = GAPS.iter().filter(|gap| wanted(gap));
     let uses = gaps.flat_map(|gap| (gap.used)(&spec.message).into_iter().map(move |path| (gap, path)));
     let found = uses.map(|(gap, path)| {
-        let message = format!("this version does not do {} yet", gap.what);
+        let message = format!("this version does not support {} yet", gap.what);
         make("S900", spec.spans.nearest(&path), message).reason(format!("`{path}` asks for it"))
     });
     found.collect()
@@ -142,4 +143,55 @@ fn tfrecords(field: &str, sources: &[DataSource]) -> Vec<String> {
 
 fn when(used: bool, path: &str) -> Vec<String> {
     used.then(|| path.to_owned()).into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::parse_experiment;
+
+    #[test]
+    fn refuses_by_place_and_only_where_it_matters() {
+        for (text, verb, places) in [
+            ("dataset_config { data_sources { tfrecords_path: 'a' } }", Verb::Train, vec!["'a'"]),
+            ("dataset_config { data_sources { tfrecords_path: 'a' } }", Verb::Evaluate, vec![]),
+            (
+                "dataset_config { validation_data_sources { tfrecords_path: 'a' } }",
+                Verb::Evaluate,
+                vec!["'a'"],
+            ),
+            (
+                "augmentation_config { mosaic_prob: 0.5 randomize_input_shape_period: 9 }",
+                Verb::Train,
+                vec!["0.5", "9"],
+            ),
+            ("augmentation_config { mosaic_prob: 0.5 output_depth: 16 }", Verb::Export, vec!["16"]),
+            ("augmentation_config { mosaic_prob: 0 output_depth: 8 }", Verb::Train, vec![]),
+            ("yolov4_config { arch: 'vgg' }", Verb::Inference, vec!["'vgg'"]),
+            ("yolov4_config { arch: 'cspdarknet_tiny_3l' freeze_bn: true }", Verb::Train, vec![]),
+            (
+                "training_config { visualizer { enabled: false num_images: 3 } model_ema: t }",
+                Verb::Train,
+                vec!["t"],
+            ),
+            ("training_config { early_stopping { patience: 1 } }", Verb::Train, vec!["{ patience: 1 }"]),
+            ("training_config { enable_qat: True pruned_model_path: 'p' }", Verb::Train, vec!["True", "'p'"]),
+            (
+                "training_config { visualizer { enabled: t wandb_config {} clearml_config {} } }",
+                Verb::Train,
+                vec!["t", "{}", "{}"],
+            ),
+            (
+                "class_weighting_config { enable_auto: t class_weighting { key: 'a' value: 2 } }",
+                Verb::Train,
+                vec!["t", "2"],
+            ),
+            ("class_weighting_config { class_weighting { key: 'a' value: 2 } }", Verb::Export, vec![]),
+        ] {
+            let parsed = parse_experiment("spec", text).unwrap();
+            let found = unsupported(&parsed, verb);
+            let slices: Vec<&str> = found.iter().map(|d| parsed.source.slice(d.span.unwrap())).collect();
+            assert_eq!(slices, places, "{text}");
+        }
+    }
 }

@@ -78,7 +78,8 @@ impl Diagnostic {
     }
 }
 
-/// All findings of one source, in the order of their places; those about the whole file come first.
+/// All findings of one source, in the order of their places; those about the whole file come first. Of more
+/// than [`MAX_PROBLEMS`], errors are kept before warnings, and one more says how many are left out.
 ///
 /// `Display` prints them for people, [`Diagnostics::to_json`] writes them for programs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,6 +91,12 @@ pub struct Diagnostics {
 impl Diagnostics {
     /// Sorts `list` by place.
     pub fn new(source: Source, mut list: Vec<Diagnostic>) -> Self {
+        if list.len() > MAX_PROBLEMS {
+            list.sort_by_key(|d| d.severity);
+            let message = format!("{} more findings are not shown", list.len() - MAX_PROBLEMS);
+            list.truncate(MAX_PROBLEMS);
+            list.push(Diagnostic::warning("S008", None, message));
+        }
         list.sort_by_key(|d| (d.span, d.severity, d.code));
         Self { source, list }
     }

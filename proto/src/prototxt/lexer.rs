@@ -4,7 +4,8 @@ use super::source::Span;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TokenKind {
-    /// A letter or `_`, then letters, digits, `_` and `-` (a dash is no field name, but one typo reads better than three).
+    /// A letter or `_`, then letters, digits, `_` and `-` (a dash is no field name, but one typo reads better
+    /// than three).
     Ident,
     /// Starts like a number; whether it is one, the field's type decides.
     Number,

@@ -1,13 +1,14 @@
 //! Protobuf text format: bytes of a spec to an untyped tree in which every piece knows its place.
 //!
 //! ```text
-//! text ─lexer─► tokens ─parser─► tree (names, scalars, messages, lists, spans) ─spec::bind─► typed messages
+//! text ─lexer─► tokens ─parser─► tree with spans ─spec::bind─► typed messages
 //! ```
-//! The parser recovers from errors, so one run reports every problem of a file. Text is hostile until proven otherwise: size,
-//! nesting and the number of reported problems are bounded ([`limits`]), and nothing here panics on any input.
+//! The parser recovers from errors, so one run reports every problem of a file. Text is hostile until proven
+//! otherwise: size, nesting and the number of reported problems are bounded ([`limits`]), and nothing here
+//! panics on any input.
 //!
-//! Syntax: <https://protobuf.dev/reference/protobuf/textformat-spec/>, with the leniency of the Python parser that the original
-//! tool uses (`True`, `t`, adjacent literals, `,` or `;` after a field).
+//! Syntax: <https://protobuf.dev/reference/protobuf/textformat-spec/>, with the leniency of the Python parser
+//! that the original tool uses (`True`, `t`, adjacent literals, `,` or `;` after a field).
 
 mod diagnostic;
 mod lexer;

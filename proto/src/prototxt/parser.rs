@@ -1,7 +1,8 @@
 //! Tokens to the untyped tree, reporting every syntax error on the way.
 //!
-//! After an error the parser continues with the next thing that looks like a field: the next line that starts with a name, or the
-//! end of the message. Codes: `S001` syntax, `S002` strings, `S008` limits.
+//! After an error the parser continues with the next thing that looks like a field: a name with a `:` or `{`
+//! behind it or at the start of a line, or the end of the message. Codes: `S001` syntax, `S002` strings,
+//! `S008` limits.
 
 use std::borrow::Cow;
 
@@ -84,18 +85,15 @@ impl<'a> Parser<'a, '_> {
             TokenKind::Symbol('{' | '<') => self.message(),
             TokenKind::Symbol('[') => self.list(name, colon),
             _ if self.at_field() || !self.at_scalar() => {
-                let found = self.describe(self.token);
-                let message = match (colon, self.token.kind) {
-                    (true, _) => format!("`{name}` has no value"),
-                    (false, _) => format!("expected `:` and a value or `{{` after `{name}`, found {found}"),
-                };
-                self.error(name_span, message);
-                if !matches!(
-                    self.token.kind,
-                    TokenKind::Ident | TokenKind::End | TokenKind::Symbol('}' | '>' | ',' | ';')
-                ) {
-                    self.skip_to_next_field();
+                if colon {
+                    self.error(name_span, format!("`{name}` has no value"));
+                } else {
+                    let found = self.describe(self.token);
+                    let message = format!("expected `:` and a value or `{{` after `{name}`, found {found}");
+                    let diagnostic = Diagnostic::error("S001", name_span, message);
+                    self.problems.push(diagnostic.help(format!("write `{name}: …`")));
                 }
+                self.skip_to_next_field();
                 None
             }
             _ => {
@@ -230,20 +228,16 @@ impl<'a> Parser<'a, '_> {
         self.token.kind == TokenKind::Ident && matches!(ahead.next().kind, TokenKind::Symbol(':' | '{' | '<'))
     }
 
-    /// Leaves the current token and goes on to a name at the start of a line, a closing bracket, or the end.
+    /// Goes on to a name that starts a field or a line, a closing bracket, or the end.
     fn skip_to_next_field(&mut self) {
         loop {
             match self.token.kind {
+                TokenKind::Ident if self.token.starts_line || self.at_field() => return,
+                TokenKind::Symbol('}' | '>') | TokenKind::End => return,
                 TokenKind::Symbol('{' | '<' | '[') => self.skip_group(),
-                TokenKind::End => return,
                 _ => {
                     self.bump();
                 }
-            }
-            match self.token.kind {
-                TokenKind::Ident if self.token.starts_line => return,
-                TokenKind::Symbol('}' | '>') => return,
-                _ => {}
             }
         }
     }
@@ -279,7 +273,6 @@ impl<'a> Parser<'a, '_> {
                 Some("use the plain quotes `\"` or `'`")
             }
             TokenKind::Unknown('/') => Some("comments start with `#`"),
-            TokenKind::Unknown('=') => Some("write `name: value`"),
             TokenKind::Symbol(',' | ';') => Some("one `,` or `;` may follow a field, no more"),
             _ => None,
         };

@@ -8,8 +8,8 @@
 //!    = note: why it matters
 //!    = help: what to do
 //! ```
-//! Plain text without colour. Control characters of the source never reach the terminal, tabs become spaces, and of a long line
-//! only the part around the place is shown.
+//! Plain text without colour. Control characters of the source never reach the terminal, tabs become spaces,
+//! and of a long line only the part around the place is shown.
 
 use std::fmt::{self, Write};
 
@@ -53,7 +53,8 @@ pub(super) fn text(diagnostic: &Diagnostic, source: &Source, f: &mut dyn Write) 
     Ok(())
 }
 
-/// A line as it can be shown, and where `start..end` (characters) of it lies there: text, indent, width (at least 1).
+/// A line as it can be shown, and where `start..end` (characters) of it lies there: text, indent, width (at
+/// least 1).
 fn excerpt(line: &str, start: usize, end: usize) -> (String, usize, usize) {
     let mut shown: Vec<char> = Vec::new();
     let (mut from, mut to) = (None, None);
@@ -118,8 +119,9 @@ struct End {
 }
 
 impl Diagnostics {
-    /// A JSON array, one object per finding: `file`, `line`, `column`, `end {line, column}` (one past the last character),
-    /// `code`, `severity`, `message`, `reason`, `help`. Lines and columns count from 1; absent values are `null`.
+    /// A JSON array, one object per finding: `file`, `line`, `column`, `end {line, column}` (one past the
+    /// last character), `code`, `severity`, `message`, `reason`, `help`. Lines and columns count from 1;
+    /// absent values are `null`.
     pub fn to_json(&self) -> serde_json::Value {
         self.iter()
             .map(|d| {

@@ -14,8 +14,9 @@ pub(super) struct BadEscape {
 
 /// Decodes one literal, quotes included, that starts at byte `start` of its source.
 ///
-/// `piece` receives the bytes in order, each with the source offset it comes from. Escapes: `\a \b \f \n \r \t \v \\ \' \" \?`,
-/// octal `\ooo`, hex `\xhh`, `\uhhhh`, `\Uhhhhhhhh`. An unknown escape stays as it is, as in the original.
+/// `piece` receives the bytes in order, each with the source offset it comes from. Escapes: `\a \b \f \n \r
+/// \t \v \\ \' \" \?`, octal `\ooo`, hex `\xhh`, `\uhhhh`, `\Uhhhhhhhh`. An unknown escape stays as it is, as
+/// in the original.
 pub(super) fn decode(
     literal: &str,
     start: usize,

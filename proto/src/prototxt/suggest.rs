@@ -2,8 +2,8 @@
 
 /// The candidate that the author of `word` most likely meant, if any is near.
 ///
-/// Near means: equal but for case; or at most a third of the letters changed (Damerau-Levenshtein distance, neighbouring letters
-/// may be swapped); or one is the beginning of the other. The first of equals wins.
+/// Near means: equal but for case; or at most a third of the letters changed (Damerau-Levenshtein distance,
+/// neighbouring letters may be swapped); or one is the beginning of the other. The first of equals wins.
 pub(crate) fn closest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     const LONGEST: usize = 64; // longer words are no typos, and the distance costs the square of it
     if word.is_empty() || word.len() > LONGEST {

@@ -1,8 +1,8 @@
 //! The untyped tree to typed messages.
 //!
-//! Every field is looked up by name, its value read by its type, its place noted; every problem is reported and the rest still
-//! bound. Codes: `S003` unknown field, `S004` value of the wrong type, `S005` unknown enumeration value, `S006` given twice,
-//! `S007` oneof member replaced.
+//! Every field is looked up by name, its value read by its type, its place noted; every problem is reported
+//! and the rest still bound. Codes: `S003` unknown field, `S004` value of the wrong type, `S005` unknown
+//! enumeration value, `S006` given twice, `S007` oneof member replaced.
 
 use super::message::{Descriptor, Kind, Message};
 use super::scalar::Misfit;
@@ -69,9 +69,11 @@ impl<'s> Binder<'s> {
                 return self.misplaced(*span, "takes a single value, not a list", None);
             }
         };
-        self.note_place(Place { name: self.name, value: scalar.span });
         match read(scalar) {
-            Ok(value) => *into = value,
+            Ok(value) => {
+                self.note_place(Place { name: self.name, value: scalar.span });
+                *into = value;
+            }
             Err(misfit) => {
                 let code = if misfit.unknown_enum_value { "S005" } else { "S004" };
                 let message = format!("`{}` {}", self.field_name(), misfit.message);
@@ -85,7 +87,8 @@ impl<'s> Binder<'s> {
         self.nested(&format!("[{index}]"), self.name, bind);
     }
 
-    /// A written `{ key: … value: … }` of the map at the current path; `insert` runs at the path of the entry.
+    /// A written `{ key: … value: … }` of the map at the current path; `insert` runs at the path of the
+    /// entry.
     pub(super) fn map_entry(
         &mut self,
         entry: &Value<'_>,
@@ -124,6 +127,9 @@ impl<'s> Binder<'s> {
 
     fn fields<M: Message>(&mut self, fields: &[Field<'_>], into: &mut M) {
         for field in fields {
+            if self.problems.is_full() {
+                return;
+            }
             let known = const { &M::DESCRIPTOR }.fields;
             let Some(index) = known.iter().position(|f| f.name == field.name) else {
                 self.unknown_field(field, const { &M::DESCRIPTOR });

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 /// Target classes and the source classes that map to them.
 ///
-/// Target classes are the distinct values of `target_class_mapping`, lower-cased and sorted bytewise; the index in that order is
-/// the class id. There is no background class. Source names are looked up without regard to case; when two keys differ in case
-/// only, the bytewise last one counts.
+/// Target classes are the distinct values of `target_class_mapping`, lower-cased and sorted bytewise; the
+/// index in that order is the class id. There is no background class. Source names are looked up without
+/// regard to case; when two keys differ in case only, the bytewise last one counts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClassMap {
     names: Vec<String>,

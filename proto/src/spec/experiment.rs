@@ -11,7 +11,8 @@ use super::{
 message! {
     /// The root of an experiment spec.
     ///
-    /// A section that is not written reads as its defaults through the methods of the same name, as protobuf has it.
+    /// A section that is not written reads as its defaults through the methods of the same name, as protobuf
+    /// has it.
     Experiment as "Experiment" {
         /// Training and validation data, classes.
         dataset_config: Option<DatasetConfig> = 1,

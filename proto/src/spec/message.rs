@@ -9,9 +9,9 @@
 //!     }
 //! }
 //! ```
-//! reads: field `adam`, number 1, a message, member of the oneof `optimizer`. Field types are `bool`, `f32`, `f64`, `i32`, `u32`,
-//! `String`, an enumeration; `Option` of a message, or of anything inside a oneof; `Vec` for repeated fields; `BTreeMap<String, _>`
-//! for maps.
+//! reads: field `adam`, number 1, a message, member of the oneof `optimizer`. Field types are `bool`, `f32`,
+//! `f64`, `i32`, `u32`, `String`, an enumeration; `Option` of a message, or of anything inside a oneof; `Vec`
+//! for repeated fields; `BTreeMap<String, _>` for maps.
 
 use std::collections::BTreeMap;
 
@@ -81,7 +81,8 @@ pub trait Message: Default + Clone + 'static {
     fn slot_mut(&mut self, index: usize) -> &mut dyn Slot;
 }
 
-/// The message in protobuf's JSON mapping, with the field names of the schema, and fields at their default value left out.
+/// The message in protobuf's JSON mapping, with the field names of the schema, and fields at their default
+/// value left out.
 ///
 /// Floats are written with the fewest digits that give the same `f32` back.
 pub fn to_json<M: Message>(message: &M) -> Json {
@@ -93,7 +94,8 @@ pub fn to_json<M: Message>(message: &M) -> Json {
 /// Storage of one field: how a written value gets in and how it comes out.
 #[doc(hidden)]
 pub trait Slot {
-    /// Takes a written value in, by the merge rules of the field's type. The binder stands at the field's path.
+    /// Takes a written value in, by the merge rules of the field's type. The binder stands at the field's
+    /// path.
     fn bind(&mut self, value: &Value<'_>, binder: &mut Binder<'_>);
     /// Back to the default.
     fn clear(&mut self);

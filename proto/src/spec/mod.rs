@@ -1,10 +1,10 @@
-//! The specs as typed messages: [`Experiment`] for training and everything after it, [`DatasetExportConfig`] for
-//! `dataset_convert`.
+//! The specs as typed messages: [`Experiment`] for training and everything after it, [`DatasetExportConfig`]
+//! for `dataset_convert`.
 //!
-//! A message is declared once, as the table of its fields (see `message.rs`); the struct, the reader, the JSON writer and the
-//! field reference come from that. Semantics are those of proto3: an omitted number is 0, an omitted string is empty, floats are
-//! `f32`. Text is merged the way the original does: a field given twice keeps the last value (with a warning), messages merge, of
-//! a oneof the last member wins.
+//! A message is declared once, as the table of its fields (see `message.rs`); the struct, the reader, the
+//! JSON writer and the field reference come from that. Semantics are those of proto3: an omitted number is 0,
+//! an omitted string is empty, floats are `f32`. Text is merged the way the original does: a field given
+//! twice keeps the last value (with a warning), messages merge, of a oneof the last member wins.
 
 mod anchors;
 pub mod arch;

@@ -76,7 +76,8 @@ fn integer<T: TryFrom<i64>>(written: &prototxt::Scalar<'_>, least: i64, most: i6
     T::try_from(value).map_err(|_| misfit(takes(), None))
 }
 
-/// Decimal, `0x` hexadecimal, or octal with a leading 0. Numbers beyond `i64` saturate: no field is that wide.
+/// Decimal, `0x` hexadecimal, or octal with a leading 0. Numbers beyond `i64` saturate: no field is that
+/// wide.
 fn whole_number(text: &str) -> Option<i64> {
     let (sign, digits) = match text.strip_prefix('-') {
         Some(rest) => (-1, rest),

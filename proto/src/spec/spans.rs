@@ -29,8 +29,8 @@ impl Spans {
         self.0.contains_key(path)
     }
 
-    /// Where to point when talking about a field: at its value, or, when it was not written, at the name of the nearest message
-    /// around it that was.
+    /// Where to point when talking about a field: at its value, or, when it was not written, at the name of
+    /// the nearest message around it that was.
     pub fn nearest(&self, path: &str) -> Option<Span> {
         if let Some(place) = self.get(path) {
             return Some(place.value);

@@ -5,7 +5,8 @@ use super::message::message;
 message! {
     /// The network, its anchors, its loss.
     Yolov4Config as "YOLOv4Config" {
-        /// Anchors at stride 32 as text, `[(w, h), …]` in px of the input. See [`parse_anchors`](super::parse_anchors).
+        /// Anchors at stride 32 as text, `[(w, h), …]` in px of the input. See
+        /// [`parse_anchors`](super::parse_anchors).
         big_anchor_shape: String = 1,
         /// Anchors at stride 16.
         mid_anchor_shape: String = 2,

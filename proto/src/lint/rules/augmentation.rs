@@ -127,7 +127,8 @@ fn depth_fits_channels(spec: &Experiment, findings: &mut Findings<'_>) {
 
 fn sixteen_bit_is_png(spec: &Experiment, findings: &mut Findings<'_>) {
     let extension = spec.dataset().image_extension.as_str();
-    if spec.augmentation().output_depth == 16 && !matches!(extension, "png" | "PNG") {
+    let sixteen = spec.augmentation().output_depth == 16 && spec.augmentation().output_channel == 1;
+    if sixteen && !matches!(extension, "png" | "PNG") {
         let finding = findings.error("dataset_config.image_extension", "16-bit images must be PNG");
         finding.help("write `image_extension: \"png\"`, or `output_depth: 8`");
     }

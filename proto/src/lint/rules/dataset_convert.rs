@@ -1,5 +1,7 @@
 //! The `dataset_convert` spec.
 
+use std::collections::BTreeSet;
+
 use crate::lint::findings::Findings;
 use crate::lint::rule::{Rule, TRAIN};
 use crate::spec::{DatasetExportConfig, KittiConfig};
@@ -103,7 +105,7 @@ fn last(field: &str, length: usize) -> String {
 
 fn mapping_covers(spec: &DatasetExportConfig, findings: &mut Findings<'_>) {
     let Some(modifier) = &spec.sample_modifier_config else { return };
-    let targets: Vec<&String> = modifier.source_to_target_class_mapping.values().collect();
+    let targets: BTreeSet<&String> = modifier.source_to_target_class_mapping.values().collect();
     for (field, classes) in [
         ("filter_samples_containing_only", &modifier.filter_samples_containing_only),
         ("dominant_target_classes", &modifier.dominant_target_classes),

@@ -1,7 +1,8 @@
 //! All rules, one file per section of a spec.
 //!
-//! Codes: `S1xx` sections and data, `S2xx` augmentation, `S3xx` training, `S4xx` network, `S5xx` evaluation and NMS, `S6xx` class
-//! weights, `S7xx` `dataset_convert`. A code keeps its meaning; codes of removed rules are not used again.
+//! Codes: `S1xx` sections and data, `S2xx` augmentation, `S3xx` training, `S4xx` network, `S5xx` evaluation
+//! and NMS, `S6xx` class weights, `S7xx` `dataset_convert`. A code keeps its meaning; codes of removed rules
+//! are not used again.
 
 mod anchors;
 mod augmentation;

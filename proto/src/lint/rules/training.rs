@@ -66,7 +66,8 @@ pub(super) const RULES: &[Rule<Experiment>] = &[
     }),
     Rule::test("S312", TRAIN, "`max_learning_rate` must be above `min_learning_rate`", |spec, findings| {
         let Some(s) = schedule(spec) else { return };
-        if !(s.max > s.min && s.max.is_finite()) {
+        let fits = s.max > s.min && s.max.is_finite();
+        if !fits && !s.min.is_nan() {
             let message = format!(
                 "`max_learning_rate` is {}, must be above `min_learning_rate`, which is {}",
                 s.max, s.min
