@@ -1,4 +1,4 @@
-//! The messages hold every field of the fact sheet, with its number and type, and no other.
+//! The messages hold every field of the fact sheet's tables, with its number and type, and no other.
 //!
 //! The tables of `../shared/reference/cli-and-spec.md` are read as they stand.
 
@@ -23,7 +23,7 @@ fn tables(sheet: &str) -> BTreeMap<String, BTreeMap<String, (u32, String)>> {
             in_table = false;
         } else if in_table && !line.starts_with("|---") {
             let cells: Vec<&str> = line.split('|').map(str::trim).collect();
-            let (name, number, kind) = (cells[1].trim_matches('`'), cells[2].parse().unwrap(), cells[3]);
+            let (name, number, kind) = (cells[1].trim_matches('`'), cells[2].parse().expect(line), cells[3]);
             found.entry(message.clone()).or_default().insert(name.to_owned(), (number, plain(kind)));
         }
     }
