@@ -1,0 +1,64 @@
+//! The one resize: bilinear between the four nearest pixels, pixel centres at half coordinates, no smoothing when an
+//! image shrinks. It is OpenCV's `INTER_LINEAR`, which the original trains and evaluates with.
+
+use fast_image_resize::images::{Image as Target, ImageRef};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+
+use super::Image;
+
+/// Resizes to `width` × `height` pixels.
+///
+/// # Panics
+/// When either image has no pixels.
+pub fn resize(image: &Image, width: usize, height: usize) -> Image {
+    if (width, height) == (image.width, image.height) {
+        return image.clone();
+    }
+    let pixels = if image.channels == 1 { PixelType::U8 } else { PixelType::U8x3 };
+    let source = ImageRef::new(image.width as u32, image.height as u32, &image.data, pixels)
+        .expect("an image holds what its size says");
+    let mut target = Target::new(width as u32, height as u32, pixels);
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Interpolation(FilterType::Bilinear)).use_alpha(false);
+    Resizer::new().resize(&source, &mut target, &options).expect("source and target have one pixel type");
+    Image { width, height, channels: image.channels, data: target.into_vec() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bilinear interpolation by its definition, in f64.
+    fn reference(image: &Image, width: usize, height: usize) -> Vec<f64> {
+        let tap = |out: usize, scale: f64, len: usize| {
+            let at = ((out as f64 + 0.5) * scale - 0.5).clamp(0.0, len as f64 - 1.0);
+            let low = at.floor() as usize;
+            (low, (low + 1).min(len - 1), at - low as f64)
+        };
+        let mut out = Vec::new();
+        for y in 0..height {
+            let (y0, y1, fy) = tap(y, image.height as f64 / height as f64, image.height);
+            for x in 0..width {
+                let (x0, x1, fx) = tap(x, image.width as f64 / width as f64, image.width);
+                for c in 0..image.channels {
+                    let at = |y: usize, x: usize| f64::from(image.data[(y * image.width + x) * image.channels + c]);
+                    let top = at(y0, x0) * (1.0 - fx) + at(y0, x1) * fx;
+                    let bottom = at(y1, x0) * (1.0 - fx) + at(y1, x1) * fx;
+                    out.push(top * (1.0 - fy) + bottom * fy);
+                }
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn agrees_with_the_definition() {
+        for (channels, from, to) in [(3, (7, 5), (16, 12)), (1, (40, 31), (13, 9)), (3, (33, 20), (32, 32)), (1, (1, 1), (3, 2))] {
+            let data = (0..from.0 * from.1 * channels).map(|i| (i * 2654435761 >> 7) as u8).collect();
+            let image = Image { width: from.0, height: from.1, channels, data };
+            let got = resize(&image, to.0, to.1);
+            for (got, want) in got.data.iter().zip(reference(&image, to.0, to.1)) {
+                assert!((f64::from(*got) - want).abs() <= 1.01, "{from:?} -> {to:?}: {got} {want}");
+            }
+        }
+    }
+}
