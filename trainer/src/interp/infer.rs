@@ -1,7 +1,6 @@
 //! Inference on plain slices.
 
 use oxidet_graph::{Detector, MapShape, NodeId, ParamKind, Params, ParamsError, ShapeError, Tensor, pass};
-
 use oxidet_vision::{Network, NetworkError, RawDetections, decode};
 
 use super::plan::{Kind, Step, plan};

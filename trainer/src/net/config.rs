@@ -183,3 +183,71 @@ impl NetConfig {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::{build, golden};
+
+    #[test]
+    fn a_spec_that_makes_no_network_is_refused_by_name() {
+        let refused = |net, change: fn(&mut NetConfig)| {
+            let mut config = golden::config(net);
+            change(&mut config);
+            build(&config).unwrap_err().to_string()
+        };
+        let (resnet, tiny) = (("resnet", 18, "", false), ("cspdarknet_tiny", 0, "", false));
+        assert!(refused(("resnet", 20, "", false), |_| ()).contains("10, 18, 34, 50, 101"));
+        assert!(refused(("alexnet", 0, "", false), |_| ()).contains("`alexnet`"));
+        assert!(refused(tiny, |config| config.preprocess.width = 100).contains("100x64"));
+        assert!(refused(tiny, |config| config.preprocess.height = 0).contains("96x0"));
+        assert!(refused(tiny, |config| config.preprocess.channels = 2).contains("2 channels"));
+        assert!(refused(tiny, |config| config.classes.clear()).contains("classes"));
+        let error = refused(resnet, |config| config.anchors.small.truncate(2));
+        assert!(error.starts_with("small_anchor_shape has 2 anchors, it needs 3"), "{error}");
+        assert!(refused(tiny, |config| config.anchors.big.clear()).starts_with("big_anchor_shape has 0"));
+        assert!(refused(tiny, |config| config.anchors.mid[1].0 = f32::NAN).starts_with("mid_anchor_shape"));
+        assert!(refused(tiny, |config| config.grid_xy_extend.mid = -0.1).starts_with("mid_grid_xy_extend"));
+    }
+
+    #[test]
+    fn two_heads_need_no_small_anchors() {
+        let mut config = golden::config(("cspdarknet_tiny", 0, "", false));
+        config.anchors.small.clear();
+        let detector = build(&config).unwrap();
+        assert_eq!(detector.validate(), Ok(()));
+        assert_eq!(detector.geometry().iter().map(|head| head.stride).collect::<Vec<_>>(), [32, 16]);
+    }
+
+    #[test]
+    fn activations_follow_the_original() {
+        use Activation::{LeakyRelu, Mish, Relu};
+        let found = |net, layer: &str| {
+            let detector = golden::detector(net);
+            match detector.graph.node(detector.graph.find(layer).unwrap()).op {
+                oxidet_graph::Op::Activation(activation) => activation,
+                op => panic!("{layer} is {op:?}"),
+            }
+        };
+        for (word, force_relu, backbone, neck) in [
+            ("", false, LeakyRelu, LeakyRelu),
+            ("mish", false, Mish, LeakyRelu),
+            ("relu", false, Relu, LeakyRelu),
+            ("swish", false, LeakyRelu, LeakyRelu),
+            ("mish", true, Relu, Relu),
+        ] {
+            let tiny = ("cspdarknet_tiny", 0, word, force_relu);
+            assert_eq!(
+                (found(tiny, "conv_0_mish"), found(tiny, "yolo_conv2_lrelu")),
+                (backbone, neck),
+                "{tiny:?}"
+            );
+            let resnet = ("resnet", 10, word, force_relu);
+            assert_eq!(
+                (found(resnet, "block_1a_relu"), found(resnet, "yolo_conv2_lrelu")),
+                (Relu, neck),
+                "{resnet:?}"
+            );
+        }
+    }
+}
