@@ -57,14 +57,31 @@ impl Streams {
         (self.rows * self.layout.columns).next_multiple_of(SIDE_BY_SIDE * S::LANES)
     }
 
-    /// The planes of one map, with zeros after them as far as a stream reads.
-    fn fill<S: Simd>(&self, simd: S, map: &[f32], size: (usize, usize), stride: usize) -> Scratch {
-        let used = self.phases.len() * self.layout.size();
+    /// Length of the planes of a map, with what streams read after them.
+    fn planes_len<S: Simd>(&self, simd: S) -> usize {
         let end = self.starts.iter().max().map_or(0, |start| start + self.out_len(simd));
-        let mut planes = Scratch::take(used.max(end));
-        split_map(map, size, stride, &self.phases, &self.layout, &mut planes[..used]);
-        planes[used..].fill(0.0);
-        planes
+        end.max(self.phases.len() * self.layout.size())
+    }
+
+    /// Writes the planes of one map, and zeros after them.
+    fn fill(&self, map: &[f32], size: (usize, usize), stride: usize, planes: &mut [f32]) {
+        let (planes, rest) = planes.split_at_mut(self.phases.len() * self.layout.size());
+        split_map(map, size, stride, &self.phases, &self.layout, planes);
+        rest.fill(0.0);
+    }
+
+    /// The streams' output for one map, at the planes' pitch, in `out`.
+    fn convolve<S: Simd>(&self, simd: S, planes: &[f32], weights: &[f32], out: &mut [f32]) {
+        simd.vectorize(
+            #[inline(always)]
+            || stream_taps(simd, out, planes, &self.starts, weights),
+        );
+    }
+
+    /// The rows of `out`, without what lies beyond the output's width.
+    fn out_rows<'a>(&self, out: &'a [f32]) -> impl Iterator<Item = &'a [f32]> {
+        let columns = self.columns;
+        out.chunks(self.layout.columns).take(self.rows).map(move |row| &row[..columns])
     }
 }
 
@@ -80,19 +97,24 @@ pub(super) fn forward<S: Simd>(
     let streams = Streams::new(&taps, phases, geometry.out_height(), geometry.out_width());
     let size = (geometry.height, geometry.width);
     let maps = output.par_chunks_mut(streams.rows * streams.columns).zip(input.par_chunks(size.0 * size.1));
-    maps.enumerate().for_each(|(map, (output, input))| {
+    let buffers = || (Scratch::take(streams.planes_len(simd)), Scratch::take(streams.out_len(simd)));
+    maps.enumerate().for_each_init(buffers, |(planes, out), (map, (output, input))| {
         let channel = map % geometry.in_channels;
-        let planes = streams.fill(simd, input, size, geometry.stride);
-        let mut out = Scratch::take(streams.out_len(simd));
-        let weights = &weight[channel * taps.len()..][..taps.len()];
-        simd.vectorize(
-            #[inline(always)]
-            || stream_taps(simd, &mut out, &planes, &streams.starts, weights),
-        );
-        for (output, out) in output.chunks_mut(streams.columns).zip(out.chunks(streams.layout.columns)) {
-            output.copy_from_slice(&out[..streams.columns]);
+        streams.fill(input, size, geometry.stride, planes);
+        streams.convolve(simd, planes, &weight[channel * taps.len()..][..taps.len()], out);
+        for (target, row) in output.chunks_mut(streams.columns).zip(streams.out_rows(out)) {
+            target.copy_from_slice(row);
         }
     });
+}
+
+/// Input cells that share a residue modulo the stride, in rows and in columns.
+struct GradientPhase {
+    row: usize,
+    column: usize,
+    /// The kernel's taps these cells meet.
+    taps: Vec<usize>,
+    streams: Streams,
 }
 
 /// See [`super::input_gradient_into`].
@@ -105,34 +127,38 @@ pub(super) fn input_gradient<S: Simd>(
 ) {
     let (height, width, stride) = (geometry.height, geometry.width, geometry.stride);
     let out_size = (geometry.out_height(), geometry.out_width());
-    let side = geometry.kernel;
-    // Rows and columns of the input that share a residue modulo the stride, the taps they meet and those taps' numbers.
+    let tap_count = geometry.kernel * geometry.kernel;
     let mut phases = Vec::new();
-    for row_phase in 0..stride.min(height) {
-        for column_phase in 0..stride.min(width) {
-            let (numbers, taps) = gradient_taps(geometry, row_phase, column_phase);
-            let rows = (height - row_phase).div_ceil(stride);
-            let columns = (width - column_phase).div_ceil(stride);
-            phases.push((row_phase, column_phase, numbers, Streams::new(&taps, vec![(0, 0)], rows, columns)));
+    for row in 0..stride.min(height) {
+        for column in 0..stride.min(width) {
+            let (taps, moves) = gradient_taps(geometry, row, column);
+            let (rows, columns) = ((height - row).div_ceil(stride), (width - column).div_ceil(stride));
+            let streams = Streams::new(&moves, vec![(0, 0)], rows, columns);
+            phases.push(GradientPhase { row, column, taps, streams });
         }
     }
+    let longest =
+        |len: fn(&Streams, S) -> usize| phases.iter().map(|p| len(&p.streams, simd)).max().unwrap_or(0);
+    let (planes_len, out_len) = (longest(Streams::planes_len), longest(Streams::out_len));
     let maps = input_gradient
         .par_chunks_mut(height * width)
         .zip(output_gradient.par_chunks(out_size.0 * out_size.1));
-    maps.enumerate().for_each(|(map, (gradient, output_gradient))| {
-        let channel = map % geometry.in_channels;
-        for (row_phase, column_phase, numbers, streams) in &phases {
-            let planes = streams.fill(simd, output_gradient, out_size, 1);
-            let mut out = Scratch::take(streams.out_len(simd));
-            let weights: Vec<f32> = numbers.iter().map(|t| weight[channel * side * side + t]).collect();
-            simd.vectorize(
-                #[inline(always)]
-                || stream_taps(simd, &mut out, &planes, &streams.starts, &weights),
-            );
-            for (y, out) in out.chunks(streams.layout.columns).enumerate().take(streams.rows) {
-                let row = &mut gradient[(y * stride + row_phase) * width..][..width];
-                for (cell, value) in row[*column_phase..].iter_mut().step_by(stride).zip(out) {
-                    *cell = *value;
+    let buffers = || (Scratch::take(planes_len), Scratch::take(out_len), Vec::new());
+    maps.enumerate().for_each_init(buffers, |(planes, out, weights), (map, (gradient, output_gradient))| {
+        let kernel = &weight[map % geometry.in_channels * tap_count..][..tap_count];
+        for GradientPhase { row, column, taps, streams } in &phases {
+            let (planes, out) = (&mut planes[..streams.planes_len(simd)], &mut out[..streams.out_len(simd)]);
+            streams.fill(output_gradient, out_size, 1, planes);
+            weights.clear();
+            weights.extend(taps.iter().map(|t| kernel[*t]));
+            streams.convolve(simd, planes, weights, out);
+            for (y, source) in streams.out_rows(out).enumerate() {
+                let target =
+                    &mut gradient[(y * stride + row) * width + column..(y * stride + row + 1) * width];
+                if stride == 1 {
+                    target.copy_from_slice(source);
+                } else {
+                    target.iter_mut().step_by(stride).zip(source).for_each(|(cell, value)| *cell = *value);
                 }
             }
         }
@@ -151,22 +177,25 @@ pub(super) fn weight_gradient<S: Simd>(
     let streams = Streams::new(&taps, phases, geometry.out_height(), geometry.out_width());
     let size = (geometry.height, geometry.width);
     let (map_size, out_size) = (size.0 * size.1, streams.rows * streams.columns);
-    weight_gradient.par_chunks_mut(taps.len()).enumerate().for_each(|(channel, gradient)| {
-        gradient.fill(0.0);
+    let buffers = || {
         let mut spread = Scratch::take(streams.out_len(simd));
+        // Stays 0 where no output is.
         spread.fill(0.0);
+        (Scratch::take(streams.planes_len(simd)), spread)
+    };
+    let channels = weight_gradient.par_chunks_mut(taps.len()).enumerate();
+    channels.for_each_init(buffers, |(planes, spread), (channel, gradient)| {
+        gradient.fill(0.0);
         for image in 0..geometry.batch {
             let map = image * geometry.in_channels + channel;
-            let planes = streams.fill(simd, &input[map * map_size..][..map_size], size, geometry.stride);
-            let map_gradient = &output_gradient[map * out_size..][..out_size];
-            for (spread, row) in
-                spread.chunks_mut(streams.layout.columns).zip(map_gradient.chunks(streams.columns))
-            {
+            streams.fill(&input[map * map_size..][..map_size], size, geometry.stride, planes);
+            let rows = output_gradient[map * out_size..][..out_size].chunks(streams.columns);
+            for (spread, row) in spread.chunks_mut(streams.layout.columns).zip(rows) {
                 spread[..streams.columns].copy_from_slice(row);
             }
             simd.vectorize(
                 #[inline(always)]
-                || correlate(simd, gradient, &spread, &planes, &streams.starts),
+                || correlate(simd, gradient, spread, planes, &streams.starts),
             );
         }
     });
