@@ -11,7 +11,7 @@ mod detections;
 mod head;
 pub mod image;
 mod iou;
-// pub mod metrics;
+pub mod metrics;
 mod nms;
 mod preprocess;
 
