@@ -1,4 +1,6 @@
 //! oxidet trainer
+pub mod augment;
+pub mod data;
 pub mod interp;
 pub mod kernel;
 pub mod net;
