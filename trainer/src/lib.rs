@@ -3,5 +3,7 @@ pub mod augment;
 pub mod data;
 pub mod interp;
 pub mod kernel;
+pub mod loss;
 pub mod net;
 pub mod op;
+pub mod schedule;
