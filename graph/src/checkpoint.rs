@@ -38,6 +38,8 @@ pub struct TrainingState {
     pub step: u64,
     /// Seed of the run.
     pub seed: u64,
+    /// Sum of the losses of the batches since the last completed epoch.
+    pub loss_sum: f64,
     /// Per-parameter state of the optimiser, by slot name (`m`, `v`, …).
     pub slots: BTreeMap<String, Params>,
 }
@@ -75,6 +77,7 @@ struct TrainingMetadata {
     epoch: u32,
     step: u64,
     seed: u64,
+    loss_sum: f64,
 }
 
 impl Checkpoint {
@@ -89,6 +92,7 @@ impl Checkpoint {
                 epoch: training.epoch,
                 step: training.step,
                 seed: training.seed,
+                loss_sum: training.loss_sum,
             }),
         };
         let slots = self.training.iter().flat_map(|training| &training.slots).flat_map(|(slot, params)| {
@@ -158,6 +162,7 @@ impl Checkpoint {
             epoch: training.epoch,
             step: training.step,
             seed: training.seed,
+            loss_sum: training.loss_sum,
             slots,
         });
         Ok(Self { detector: metadata.detector, params, spec: metadata.spec, training })
@@ -202,7 +207,7 @@ mod tests {
         params.insert("head/kernel", Tensor::new([6, 1, 1, 1], vec![1.0, -0.0, 0.5, 1e-30, f32::MAX, 3.0]));
         params.insert("head/bias", Tensor::new([6], vec![0.25; 6]));
         let slots = BTreeMap::from([("m".to_owned(), params.clone())]);
-        let training = Some(TrainingState { epoch: 3, step: 99, seed: 7, slots });
+        let training = Some(TrainingState { epoch: 3, step: 99, seed: 7, loss_sum: 1.5, slots });
         Checkpoint { detector: Detector::for_tests(builder.finish(), output), params, spec: "a: 1".into(), training }
     }
 

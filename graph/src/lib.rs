@@ -10,6 +10,7 @@
 mod activation;
 pub mod checkpoint;
 mod detector;
+mod from_spec;
 mod graph;
 pub mod onnx;
 mod op;
@@ -19,6 +20,7 @@ mod shape;
 
 pub use activation::Activation;
 pub use checkpoint::{Checkpoint, CheckpointError, TrainingState};
+pub use from_spec::{ap_mode_from_spec, nms_from_spec, preprocess_from_spec};
 pub use detector::{Detector, DetectorHead};
 pub use graph::{Graph, GraphBuilder, Node, NodeId};
 pub use op::{BatchNorm, Conv2d, MaxPool, Op, Padding};

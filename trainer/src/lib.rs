@@ -1,9 +1,18 @@
-//! oxidet trainer
+//! From a spec and data to a trained, validated network.
+//!
+//! [`train`](train::train) runs the loop; [`net`] builds the networks as graphs, [`interp`] runs them on the [`kernel`]s through
+//! candle's autograd ([`op`]), [`data`] and [`augment`] make batches, [`loss`], [`optimizer`] and [`schedule`] move the weights,
+//! [`evaluate`] measures. This crate alone links candle.
+
 pub mod augment;
+pub mod checkpoint_file;
 pub mod data;
+pub mod evaluate;
 pub mod interp;
 pub mod kernel;
 pub mod loss;
 pub mod net;
 pub mod op;
+pub mod optimizer;
 pub mod schedule;
+pub mod train;

@@ -1,6 +1,7 @@
 //! What a network is built from, and what can be wrong with it.
 
-use oxidet_graph::{Activation, ShapeError};
+use oxidet_graph::{Activation, ShapeError, preprocess_from_spec};
+use oxidet_proto::lint::Checked;
 use oxidet_vision::Preprocess;
 
 use super::backbone::resnet::Depth;
@@ -141,6 +142,25 @@ impl Arch {
 }
 
 impl NetConfig {
+    /// The network of a spec.
+    pub fn from_spec(spec: &Checked) -> Self {
+        let (net, anchors) = (spec.yolov4(), spec.anchors());
+        Self {
+            arch: net.arch.clone(),
+            nlayers: net.nlayers,
+            activation: net.activation.clone(),
+            force_relu: net.force_relu,
+            anchors: PerHead { big: anchors.big.clone(), mid: anchors.mid.clone(), small: anchors.small.clone() },
+            grid_xy_extend: PerHead {
+                big: net.big_grid_xy_extend,
+                mid: net.mid_grid_xy_extend,
+                small: net.small_grid_xy_extend,
+            },
+            classes: spec.classes().names().to_vec(),
+            preprocess: preprocess_from_spec(spec.augmentation()),
+        }
+    }
+
     /// Activation of the Darknet backbones. Any word the original does not know means LeakyReLU there.
     pub(super) fn darknet_activation(&self) -> Activation {
         match self.activation.as_str() {
