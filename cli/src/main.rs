@@ -1,1 +1,5 @@
-fn main() {}
+//! The `oxidet` program.
+
+fn main() -> std::process::ExitCode {
+    oxidet_cli::main("oxidet")
+}

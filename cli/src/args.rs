@@ -1,0 +1,140 @@
+//! The arguments, as clap sees them.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::cmd;
+
+/// Train, measure and ship YOLOv4 detectors with the specs and command lines of NVIDIA TAO, on any computer.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    infer_long_args = true,
+    after_help = "Examples:\n  \
+        oxidet demo                                       the whole way on a small drawn data set\n  \
+        oxidet lint spec.txt                              what is wrong with a spec\n  \
+        oxidet train -e spec.txt -r results -k KEY        train\n  \
+        oxidet export -m model.tlt -e spec.txt -k KEY -o model.onnx"
+)]
+pub struct Cli {
+    #[command(flatten)]
+    pub launcher: Launcher,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+//    Demo(cmd::demo::DemoArgs),
+    Evaluate(cmd::evaluate::EvaluateArgs),
+//    Export(cmd::export::ExportArgs),
+//    Inference(cmd::inference::InferenceArgs),
+    Lint(cmd::lint::LintArgs),
+    Train(cmd::train::TrainArgs),
+}
+
+/// Options of every command. Those about GPUs are TAO's launcher's.
+#[derive(Debug, Args)]
+pub struct Launcher {
+    /// What to tell besides results
+    #[arg(long = "log-level", global = true, value_enum, default_value_t = Level::Info)]
+    log_level: Level,
+    /// The same as --log-level debug
+    #[arg(short = 'v', long, global = true)]
+    verbose: bool,
+    /// Append everything that would be printed to this file
+    #[arg(long = "log_file", global = true, value_name = "FILE")]
+    pub log_file: Option<PathBuf>,
+    /// Number of GPUs; this version computes on the CPU and accepts 1
+    #[arg(long, global = true, default_value_t = 1, value_name = "N")]
+    pub gpus: u32,
+    /// GPU ids; accepted, without effect on the CPU
+    #[arg(long = "gpu_index", global = true, num_args = 1.., value_name = "ID")]
+    gpu_index: Vec<u32>,
+    /// Number of training processes [short: -np]; this version accepts 1
+    #[arg(long = "num_processes", global = true, default_value_t = 1, value_name = "N", allow_negative_numbers = true)]
+    pub num_processes: i32,
+    /// Automatic mixed precision; without effect on the CPU
+    #[arg(long = "use_amp", global = true)]
+    pub use_amp: bool,
+    #[arg(long = "mpirun-arg", global = true, hide = true)]
+    mpirun_arg: Option<String>,
+    #[arg(long = "multi-node", global = true, hide = true)]
+    multi_node: bool,
+    #[arg(long = "launch_cuda_blocking", global = true, hide = true)]
+    launch_cuda_blocking: bool,
+}
+
+/// How much to tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Level {
+    /// Only what stops a command
+    Error,
+    /// And what may be a mistake
+    Warn,
+    /// And what is going on
+    Info,
+    /// And details
+    Debug,
+}
+
+impl Launcher {
+    pub fn level(&self) -> Level {
+        if self.verbose { Level::Debug } else { self.log_level }
+    }
+}
+
+/// Two-letter options, which clap does not know, as their long forms.
+const TWO_LETTERS: [(&str, &str); 1] = [("-np", "--num_processes")];
+
+/// Arguments with two-letter options spelled out.
+pub fn expand(args: impl Iterator<Item = OsString>) -> impl Iterator<Item = OsString> {
+    args.map(|arg| match TWO_LETTERS.iter().find(|(short, _)| arg == *short) {
+        Some((_, long)) => OsString::from(long),
+        None => arg,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(expand(line.split(' ').map(OsString::from)))
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    /// Command lines of TAO's documentation and notebooks.
+    #[test]
+    fn old_command_lines_are_understood() {
+        for line in [
+            "yolo_v4 train -e spec.txt -r out -k key --gpus 1",
+            "yolo_v4 train --gpus 1 --gpu_index 0 -e spec.txt -r out -k key",
+            "yolo_v4 train --experiment_spec_file spec.txt --results_dir out --key key --use_amp -np 1",
+            "yolo_v4 evaluate -e spec.txt -m m.tlt -k key",
+            "yolo_v4 evaluate --experiment_spec spec.txt --model_path m.tlt --key key -b 8 -i images -l labels",
+            "yolo_v4 inference -i images -e spec.txt -m m.tlt -r out -k key -t 0.6",
+            "yolo_v4 inference --image_dir images --experiment_spec spec.txt --model m.tlt --results_dir out",
+            "yolo_v4 export -m m.tlt -o m.etlt -e spec.txt -k key --static_batch_size 1 --target_opset 12 --log_file log.txt",
+            "yolo_v4 export --model m.tlt --output_file m.onnx --experiment_spec spec.txt -v --data_type fp32",
+        ] {
+            if let Err(error) = parse(line) {
+                panic!("{line}\n{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn unknown_options_are_refused() {
+        assert!(parse("oxidet train -e spec.txt -r out --learning_rate 3").is_err());
+        assert!(parse("oxidet paint").is_err());
+    }
+}

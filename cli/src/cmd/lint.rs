@@ -1,0 +1,148 @@
+//! `oxidet lint`
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use oxidet_proto::lint::{self, PathKind, Verdict};
+use oxidet_proto::prototxt::{Diagnostics, Severity};
+use oxidet_proto::spec::Spec;
+use serde_json::json;
+
+use crate::console;
+use crate::exit::Failure;
+use crate::files;
+
+/// Say what is wrong with a spec
+#[derive(Args, Debug)]
+#[command(after_help = "Exit code: 0 the spec can be run, 1 it cannot, 2 it cannot be parsed.\n\nExamples:\n  \
+    oxidet lint spec.txt\n  \
+    oxidet lint spec.txt --paths              also look whether its files are there\n  \
+    oxidet lint spec.txt --format json\n  \
+    oxidet lint spec.txt --dump json          print what was understood")]
+pub struct LintArgs {
+    /// Experiment or dataset_convert spec; its fields tell which
+    spec: PathBuf,
+    /// How to print what is found
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// Also look whether files and folders that the spec names are there
+    #[arg(long)]
+    paths: bool,
+    /// Print the message that was understood, default values left out
+    #[arg(long, value_enum)]
+    dump: Option<Dump>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Dump {
+    /// Protobuf's JSON mapping with the original field names
+    Json,
+}
+
+pub fn run(args: &LintArgs) -> Result<(), Failure> {
+    let text = files::read_text(&args.spec)?;
+    let mut report = lint::report(&args.spec.to_string_lossy(), &text);
+    if let (true, Some(Spec::Experiment(parsed))) = (args.paths, &report.spec) {
+        let missing: Vec<_> =
+            lint::paths(parsed).iter().filter(|used| !is_there(used)).map(lint::PathUse::missing).collect();
+        if !missing.is_empty() && report.verdict == Verdict::Runs {
+            report.verdict = Verdict::Invalid;
+        }
+        let list = report.diagnostics.iter().cloned().chain(missing).collect();
+        report.diagnostics = Diagnostics::new(report.diagnostics.source().clone(), list);
+    }
+    if args.dump == Some(Dump::Json) {
+        if let Some(spec) = &report.spec {
+            let json = serde_json::to_string_pretty(&spec.to_json());
+            console::print(&json.map_err(|error| Failure::bug(error.to_string()))?);
+        }
+        // The message is the result; findings go where they do not get into its way.
+        if !report.diagnostics.is_empty() {
+            console::note(&report.diagnostics.to_string());
+        }
+    } else {
+        print(args, &report);
+    }
+    match report.verdict {
+        Verdict::Runs => Ok(()),
+        Verdict::Invalid => Err(Failure::no("")),
+        Verdict::Unreadable => Err(Failure::usage("")),
+    }
+}
+
+fn print(args: &LintArgs, report: &lint::Report) {
+    let count = |severity| report.diagnostics.count(severity);
+    match args.format {
+        Format::Json => {
+            let runs = report.verdict == Verdict::Runs;
+            console::print(
+                &json!({ "kind": report.kind.name(), "runs": runs, "diagnostics": report.diagnostics.to_json() })
+                    .to_string(),
+            );
+        }
+        Format::Text => {
+            if !report.diagnostics.is_empty() {
+                console::print(&report.diagnostics.to_string());
+            }
+            let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
+            console::print(&format!(
+                "{}: {} spec, {errors} errors, {warnings} warnings",
+                args.spec.display(),
+                report.kind.name()
+            ));
+        }
+    }
+}
+
+fn is_there(used: &lint::PathUse) -> bool {
+    let path = Path::new(&used.path);
+    match used.kind {
+        PathKind::File => path.is_file(),
+        PathKind::Folder => path.is_dir(),
+        PathKind::Glob => matches_glob(path),
+    }
+}
+
+/// Whether some file beside `pattern` matches its last part, in which `*` stands for anything and `?` for one character.
+fn matches_glob(pattern: &Path) -> bool {
+    let dir = pattern.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = pattern.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let Ok(entries) = std::fs::read_dir(dir) else { return false };
+    entries.flatten().any(|entry| wildcard(name.as_bytes(), entry.file_name().as_encoded_bytes()))
+}
+
+fn wildcard(pattern: &[u8], name: &[u8]) -> bool {
+    match (pattern, name) {
+        ([], []) => true,
+        ([b'*', rest @ ..], _) => (0..=name.len()).any(|skip| wildcard(rest, &name[skip..])),
+        ([b'?', rest @ ..], [_, name @ ..]) => wildcard(rest, name),
+        ([a, rest @ ..], [b, name @ ..]) => a == b && wildcard(rest, name),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wildcards() {
+        for (pattern, name, want) in [
+            ("train-fold*", "train-fold-000-of-002-shard-00000-of-00010", true),
+            ("train-fold*", "val-fold-000", false),
+            ("a?c*", "abc", true),
+            ("*", "", true),
+            ("x", "", false),
+        ] {
+            assert_eq!(wildcard(pattern.as_bytes(), name.as_bytes()), want, "{pattern} {name}");
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! `oxidet train`
+
+use std::path::PathBuf;
+
+use clap::Args;
+use indicatif::ProgressBar;
+use oxidet_proto::lint::Verb;
+use oxidet_trainer::data::Summary;
+use oxidet_trainer::train::{Epoch, Event, Step, TrainRequest, TrainSummary, train};
+use serde_json::{Map, Value, json};
+
+use crate::console;
+use crate::exit::Failure;
+use crate::key::KeyArgs;
+use crate::progress;
+use crate::spec;
+use crate::status::{Status, StatusLog};
+use crate::stop;
+use crate::table;
+
+/// Train a detector
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    oxidet train -e spec.txt -r results\n  \
+    OXIDET_KEY=secret oxidet train -e spec.txt -r results      encrypted checkpoints\n\n\
+    Checkpoints go to <results_dir>/weights. Ctrl-C saves and stops; set resume_model_path to go on.")]
+pub struct TrainArgs {
+    /// Experiment spec
+    #[arg(short = 'e', long = "experiment_spec_file", alias = "experiment_spec", value_name = "SPEC")]
+    spec: PathBuf,
+    /// Folder for checkpoints and logs
+    #[arg(short = 'r', long = "results_dir", value_name = "DIR")]
+    results_dir: PathBuf,
+    #[command(flatten)]
+    key: KeyArgs,
+    /// Train although the spec asks for something this version does not do; it is left out
+    #[arg(long)]
+    allow_unsupported: bool,
+}
+
+pub fn run(args: &TrainArgs) -> Result<(), Failure> {
+    let summary = StatusLog::around(Some(&args.results_dir), "YOLOv4 training", |log| {
+        let spec = spec::read(&args.spec, Verb::Train, args.allow_unsupported)?;
+        let passphrase = args.key.passphrase()?;
+        let request = TrainRequest {
+            spec: &spec,
+            results_dir: &args.results_dir,
+            passphrase: passphrase.as_ref(),
+            stop: stop::on_signal()?,
+        };
+        let mut watcher = Watcher::new(spec.classes().names(), log);
+        let summary = train(&request, &mut |event| watcher.hear(&event))?;
+        watcher.bar.finish_and_clear();
+        if summary.interrupted {
+            return Err(Failure::interrupted(format!(
+                "stopped; to go on, set resume_model_path: \"{}\"",
+                summary.checkpoint.display()
+            )));
+        }
+        let map = summary.validation.as_ref().and_then(|validation| validation.report.map);
+        Ok((summary, json!({ "kpi": { "mean average precision": map } })))
+    })?;
+    finish(&summary);
+    Ok(())
+}
+
+fn finish(summary: &TrainSummary) {
+    console::print(&format!("checkpoint: {}", summary.checkpoint.display()));
+}
+
+/// Turns events into bars, lines and `status.json`.
+pub struct Watcher<'a> {
+    classes: Vec<String>,
+    log: &'a mut StatusLog,
+    bar: ProgressBar,
+    epoch_started: std::time::Instant,
+}
+
+impl<'a> Watcher<'a> {
+    pub fn new(classes: &[String], log: &'a mut StatusLog) -> Self {
+        let epoch_started = std::time::Instant::now();
+        Self { classes: classes.to_vec(), log, bar: ProgressBar::hidden(), epoch_started }
+    }
+
+    pub fn hear(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Data { train, validation } => {
+                self.data("training", train);
+                self.data("validation", validation);
+            }
+            Event::Network { detector, parameters } => {
+                let preprocess = &detector.preprocess;
+                console::info(&format!(
+                    "network: {} at {}x{}x{}, {:.2} M parameters",
+                    detector.arch,
+                    preprocess.channels,
+                    preprocess.height,
+                    preprocess.width,
+                    *parameters as f64 / 1e6
+                ));
+            }
+            Event::Weights(loaded) => {
+                console::info(&format!("weights: {} tensors from {}", loaded.loaded, loaded.path.display()));
+                if !loaded.left_random.is_empty() {
+                    let (count, names) = (loaded.left_random.len(), loaded.left_random.join(", "));
+                    console::info(&format!("weights: {count} tensors are not in it or have another shape and start random"));
+                    console::debug(&names);
+                }
+            }
+            Event::Step(step) => self.step(step),
+            Event::Validating { done, total } => {
+                if self.bar.length() != Some(*total as u64) || self.bar.is_finished() {
+                    self.bar.finish_and_clear();
+                    self.bar = progress::bar(*total as u64, "validating");
+                }
+                self.bar.set_position(*done as u64);
+            }
+            Event::Epoch(epoch) => self.epoch(epoch),
+            Event::Saved { path } => console::info(&format!("saved {}", path.display())),
+            _ => {}
+        }
+    }
+
+    fn data(&self, what: &str, summary: &Summary) {
+        let counts = self.classes.iter().zip(&summary.objects).map(|(class, count)| format!("{class} {count}"));
+        console::info(&format!(
+            "{what} data: {} images ({} without objects); {}",
+            summary.images,
+            summary.negatives,
+            counts.collect::<Vec<_>>().join(", ")
+        ));
+        for (class, _) in self.classes.iter().zip(&summary.objects).filter(|(_, count)| **count == 0) {
+            console::warn(&format!(
+                "the {what} labels have no object of class `{class}`; check target_class_mapping"
+            ));
+        }
+        if summary.invalid > 0 {
+            console::info(&format!("{what} data: {} boxes without area are left out", summary.invalid));
+        }
+        if !summary.unmapped.is_empty() {
+            let names = summary.unmapped.iter().map(|(name, count)| format!("{name} {count}"));
+            console::info(&format!(
+                "{what} data: objects of classes that are not mapped count as background: {}",
+                names.collect::<Vec<_>>().join(", ")
+            ));
+        }
+    }
+
+    fn step(&mut self, step: &Step) {
+        if step.step == 1 || self.bar.length() != Some(step.steps) {
+            self.bar.finish_and_clear();
+            self.bar = progress::bar(step.steps, &format!("epoch {}/{}", step.epoch, step.epochs));
+        }
+        if step.step == 1 {
+            self.epoch_started = std::time::Instant::now();
+        }
+        let seconds = self.epoch_started.elapsed().as_secs_f64();
+        let rate = if step.step > 1 { (step.step - 1) as f64 * step.images as f64 / seconds } else { 0.0 };
+        self.bar.set_message(format!("loss {:.3} lr {:.2e} {rate:.1} img/s", step.loss, step.learning_rate));
+        self.bar.set_position(step.step);
+    }
+
+    fn epoch(&mut self, epoch: &Epoch) {
+        self.bar.finish_and_clear();
+        let seconds = self.epoch_started.elapsed().as_secs_f64();
+        console::info(&format!(
+            "epoch {}/{}: loss {:.4}, lr {:.3e}, {seconds:.1} s",
+            epoch.epoch, epoch.epochs, epoch.loss, epoch.learning_rate
+        ));
+        let mut curves = Map::new();
+        curves.insert("loss".into(), json!(epoch.loss));
+        curves.insert("learning_rate".into(), json!(epoch.learning_rate));
+        let mut kpi = Value::Null;
+        if let Some(validation) = &epoch.validation {
+            console::print(&table::average_precision(&self.classes, &validation.report));
+            console::info(&format!("validation loss: {:.4}", validation.loss));
+            curves.insert("validation_loss".into(), json!(validation.loss));
+            curves.insert("mean average precision".into(), json!(validation.report.map));
+            kpi = json!({ "mean average precision": validation.report.map });
+        }
+        let data = json!({
+            "epoch": epoch.epoch,
+            "max_epoch": epoch.epochs,
+            "time_per_epoch": clock(seconds),
+            "eta": clock(seconds * f64::from(epoch.epochs - epoch.epoch)),
+        });
+        let mut tail = Map::new();
+        tail.insert("graphical".into(), Value::Object(curves));
+        if !kpi.is_null() {
+            tail.insert("kpi".into(), kpi);
+        }
+        self.log.line(Status::Running, "Training loop in progress", data, Value::Object(tail));
+    }
+}
+
+/// `H:MM:SS.ffffff`, as Python prints a time span.
+fn clock(seconds: f64) -> String {
+    let whole = seconds as u64;
+    format!("{}:{:02}:{:02}.{:06}", whole / 3600, whole / 60 % 60, whole % 60, (seconds.fract() * 1e6) as u64)
+}

@@ -1,0 +1,167 @@
+//! Exit codes, and the errors that carry them.
+
+use std::error::Error;
+use std::io;
+use std::panic;
+
+use oxidet_proto::prototxt::Diagnostics;
+use oxidet_trainer::checkpoint_file::{CheckpointFileError, CheckpointFileErrorKind};
+use oxidet_trainer::data::DataError;
+use oxidet_trainer::evaluate::EvaluateError;
+use oxidet_trainer::train::TrainError;
+
+use crate::console;
+
+/// Everything is done.
+pub const DONE: u8 = 0;
+/// A check said no: a lint, a comparison, a bound.
+pub const NO: u8 = 1;
+/// The command line or the spec.
+pub const USAGE: u8 = 2;
+/// Data or a model file.
+pub const DATA: u8 = 3;
+/// The computer: a library, a device, the disk.
+pub const ENVIRONMENT: u8 = 4;
+/// Our mistake.
+pub const BUG: u8 = 70;
+/// Stopped by the user.
+pub const INTERRUPTED: u8 = 130;
+
+/// Why a command ends early.
+#[derive(Debug)]
+pub struct Failure {
+    code: u8,
+    /// Empty when everything has been said.
+    message: String,
+}
+
+impl Failure {
+    fn new(code: u8, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+
+    pub fn no(message: impl Into<String>) -> Self {
+        Self::new(NO, message)
+    }
+
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(USAGE, message)
+    }
+
+    pub fn data(message: impl Into<String>) -> Self {
+        Self::new(DATA, message)
+    }
+
+    pub fn bug(message: impl Into<String>) -> Self {
+        Self::new(BUG, format!("{}; this is a mistake of oxidet, please report it", message.into()))
+    }
+
+    pub fn interrupted(message: impl Into<String>) -> Self {
+        Self::new(INTERRUPTED, message)
+    }
+
+    /// A spec that cannot be used; its diagnostics carry their own headings.
+    pub fn spec(diagnostics: &Diagnostics) -> Self {
+        console::note(&diagnostics.to_string());
+        Self::new(USAGE, String::new())
+    }
+
+    /// A system error about `path`. What is not there is the caller's data, everything else the computer's fault.
+    pub fn io(path: &std::path::Path, error: &io::Error) -> Self {
+        Self::new(io_code(error), format!("{}: {error}", path.display()))
+    }
+
+    pub fn code(&self) -> u8 {
+        self.code
+    }
+
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    pub fn report(&self) {
+        if !self.message.is_empty() {
+            console::error(&self.message);
+        }
+    }
+}
+
+pub fn io_code(error: &io::Error) -> u8 {
+    use io::ErrorKind::{InvalidData, IsADirectory, NotADirectory, NotFound, UnexpectedEof};
+    match error.kind() {
+        NotFound | IsADirectory | NotADirectory | InvalidData | UnexpectedEof => DATA,
+        _ => ENVIRONMENT,
+    }
+}
+
+/// The message of an error and of what caused it, where the message does not say that already.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+impl From<CheckpointFileError> for Failure {
+    fn from(error: CheckpointFileError) -> Self {
+        let code = match &error.kind {
+            CheckpointFileErrorKind::Io(source) => io_code(source),
+            CheckpointFileErrorKind::NeedsKey => USAGE,
+            _ => DATA,
+        };
+        Self::new(code, chain(&error))
+    }
+}
+
+impl From<DataError> for Failure {
+    fn from(error: DataError) -> Self {
+        let code = if let DataError::Io { source, .. } = &error { io_code(source) } else { DATA };
+        Self::new(code, chain(&error))
+    }
+}
+
+impl From<EvaluateError> for Failure {
+    fn from(error: EvaluateError) -> Self {
+        match error {
+            EvaluateError::Data(error) => error.into(),
+            error => Self::new(DATA, chain(&error)),
+        }
+    }
+}
+
+impl From<TrainError> for Failure {
+    fn from(error: TrainError) -> Self {
+        let code = match error {
+            TrainError::Data(error) => return error.into(),
+            TrainError::Checkpoint(error) => return error.into(),
+            TrainError::Spec(_) | TrainError::Net(_) => USAGE,
+            TrainError::Weights { .. } => DATA,
+            TrainError::Io { ref source, .. } => io_code(source),
+            TrainError::Diverged { .. } => NO,
+            _ => BUG,
+        };
+        Self::new(code, chain(&error))
+    }
+}
+
+/// Ends a command line that clap answers itself: help and version are printed and fine, the rest is wrong usage.
+pub fn finish_parsing(error: &clap::Error) -> Result<(), Failure> {
+    // A closed pipe behind `--help` is nobody's problem.
+    let _ = error.print();
+    if error.use_stderr() { Err(Failure::new(USAGE, "")) } else { Ok(()) }
+}
+
+/// A panic is our mistake, and says so in one sentence instead of a backtrace.
+pub fn report_panics_as_bugs() {
+    panic::set_hook(Box::new(|panic| {
+        let what = panic.payload_as_str().unwrap_or("a panic without words");
+        let place = panic.location().map(|place| format!(" ({}:{})", place.file(), place.line())).unwrap_or_default();
+        console::error(&format!("internal error: {what}{place}; this is a mistake of oxidet, please report it"));
+    }));
+}

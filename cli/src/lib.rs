@@ -1,0 +1,65 @@
+//! The command line: arguments, terminal, exit codes. Everything a command does is done by the other crates.
+
+mod args;
+mod cmd;
+mod console;
+mod exit;
+mod files;
+mod key;
+mod model;
+mod progress;
+mod spec;
+mod status;
+mod stop;
+mod table;
+
+use std::panic;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches};
+
+use args::{Cli, Command, Launcher};
+use exit::Failure;
+
+/// Runs the program called `program` with the arguments of this process.
+pub fn main(program: &'static str) -> ExitCode {
+    exit::report_panics_as_bugs();
+    let code = panic::catch_unwind(|| match run(program) {
+        Ok(()) => exit::DONE,
+        Err(failure) => {
+            failure.report();
+            failure.code()
+        }
+    });
+    ExitCode::from(code.unwrap_or(exit::BUG))
+}
+
+fn run(program: &'static str) -> Result<(), Failure> {
+    let command = Cli::command().name(program).bin_name(program);
+    let matches = match command.try_get_matches_from(args::expand(std::env::args_os())) {
+        Ok(matches) => matches,
+        Err(error) => return exit::finish_parsing(&error),
+    };
+    let cli = Cli::from_arg_matches(&matches).map_err(|error| Failure::usage(error.to_string()))?;
+    start(&cli.launcher)?;
+    match cli.command {
+//        Command::Demo(args) => cmd::demo::run(&args),
+        Command::Evaluate(args) => cmd::evaluate::run(&args),
+//        Command::Export(args) => cmd::export::run(&args),
+//        Command::Inference(args) => cmd::inference::run(&args),
+        Command::Lint(args) => cmd::lint::run(&args),
+        Command::Train(args) => cmd::train::run(&args),
+    }
+}
+
+/// Applies what concerns every command.
+fn start(launcher: &Launcher) -> Result<(), Failure> {
+    console::start(launcher.level(), launcher.log_file.as_deref())?;
+    if launcher.gpus > 1 || launcher.num_processes > 1 {
+        return Err(Failure::usage("this version trains in one process on the CPU; leave --gpus and --num_processes at 1"));
+    }
+    if launcher.use_amp {
+        console::warn("--use_amp has no effect: the CPU trains in full precision");
+    }
+    Ok(())
+}

@@ -1,0 +1,36 @@
+//! Reading a spec for a command.
+
+use std::path::Path;
+
+use oxidet_proto::lint::{self, Checked, Verb};
+use oxidet_proto::prototxt::{Diagnostics, Severity};
+use oxidet_proto::spec::parse_experiment;
+
+use crate::console;
+use crate::exit::Failure;
+use crate::files;
+
+/// Reads and checks an experiment spec for `verb`; prints its warnings. What this version does not honour is refused, or with
+/// `allow_unsupported` only warned of.
+pub fn read(path: &Path, verb: Verb, allow_unsupported: bool) -> Result<Checked, Failure> {
+    let text = files::read_text(path)?;
+    let name = path.to_string_lossy();
+    let parsed = parse_experiment(&name, &text).map_err(|diagnostics| Failure::spec(&diagnostics))?;
+    let mut gaps = lint::unsupported(&parsed, verb);
+    let checked = lint::check(parsed, verb).map_err(|diagnostics| Failure::spec(&diagnostics))?;
+    if allow_unsupported {
+        for gap in &mut gaps {
+            gap.severity = Severity::Warning;
+        }
+    }
+    let gaps = Diagnostics::new(checked.source().clone(), gaps);
+    if gaps.has_errors() {
+        return Err(Failure::spec(&gaps));
+    }
+    for warnings in [checked.warnings(), &gaps] {
+        if !warnings.is_empty() {
+            console::info(&warnings.to_string());
+        }
+    }
+    Ok(checked)
+}
