@@ -1,1 +1,10 @@
-//! oxidet exporter
+//! From a checkpoint to a model that other programs run.
+//!
+//! [`export`] folds the batch norms, writes ONNX and describes it in labels and a manifest; [`verify`] runs the written model
+//! beside the checkpoint and compares. Bytes in, bytes out: this crate opens no files.
+
+mod export;
+mod verify;
+
+pub use export::{ExportError, ExportRequest, Exported, export};
+pub use verify::{Verification, verify};

@@ -44,6 +44,13 @@ impl Detector {
         let Some(Op::Input { channels }) = self.graph.nodes().first().map(|node| node.op) else {
             return Err("the graph does not begin with its input".into());
         };
+        if self.graph.nodes()[1..].iter().any(|node| matches!(node.op, Op::Input { .. })) {
+            return Err("the graph has a second input".into());
+        }
+        let mean = &self.preprocess.mean;
+        if mean.len() != channels || !mean.iter().all(|mean| mean.is_finite()) {
+            return Err(format!("image_mean has {} values for {channels} channels, or one is no number", mean.len()));
+        }
         if channels != self.preprocess.channels {
             return Err(format!("the graph reads {channels} channels, the preprocessing makes another number"));
         }

@@ -1,1 +1,17 @@
-//! oxidet runtime
+//! From a model file to detections.
+//!
+//! ```text
+//! bytes ─► Artifact (decrypted, cut before its NMS node) ─► Backend ─► Engine ─► Session ─► vision::suppress
+//! ```
+//!
+//! An [`Artifact`] is a model with what it says about itself. A [`Backend`] prepares an [`Engine`], which hands out sessions, one per
+//! thread. [`Inference`] is the `inference` verb on any network. This crate never links a training framework.
+
+mod artifact;
+mod backend;
+mod inference;
+
+pub use artifact::{Artifact, ArtifactError};
+pub use backend::cpu::Cpu;
+pub use backend::{Backend, Engine, PrepareError, Session, Signature, Unavailable};
+pub use inference::{Inference, InferenceError, InferenceSummary, Found, detect};

@@ -60,6 +60,11 @@ impl PxBox {
     /// The part inside an image of `width` × `height` pixels.
     pub fn clip(&self, width: usize, height: usize) -> Self {
         let (w, h) = (width as f32, height as f32);
-        Self { x1: self.x1.clamp(0.0, w), y1: self.y1.clamp(0.0, h), x2: self.x2.clamp(0.0, w), y2: self.y2.clamp(0.0, h) }
+        Self {
+            x1: self.x1.clamp(0.0, w),
+            y1: self.y1.clamp(0.0, h),
+            x2: self.x2.clamp(0.0, w),
+            y2: self.y2.clamp(0.0, h),
+        }
     }
 }

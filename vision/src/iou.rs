@@ -53,7 +53,10 @@ mod tests {
             (b(f32::NAN, 0.0, 1.0, 1.0), 0.0),
         ] {
             let got = iou(&unit, &other);
-            assert!((got - want).abs() < 1e-6 || other.x1.is_nan() && got.is_finite(), "{other:?}: {got} {want}");
+            assert!(
+                (got - want).abs() < 1e-6 || other.x1.is_nan() && got.is_finite(),
+                "{other:?}: {got} {want}"
+            );
             assert_eq!(got, iou(&other, &unit));
         }
     }

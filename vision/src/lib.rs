@@ -7,7 +7,7 @@
 mod boxes;
 mod decode;
 mod detections;
-// pub mod draw;
+pub mod draw;
 mod head;
 pub mod image;
 mod iou;

@@ -87,15 +87,22 @@ pub fn suppress(boxes: &[f32], scores: &[f32], classes: usize, config: &NmsConfi
 mod tests {
     use super::*;
 
-    const CONFIG: NmsConfig = NmsConfig { score_threshold: 0.1, iou_threshold: 0.5, top_k: 400, keep_top_k: 200 };
+    const CONFIG: NmsConfig =
+        NmsConfig { score_threshold: 0.1, iou_threshold: 0.5, top_k: 400, keep_top_k: 200 };
 
     /// The definition, with nothing clever: sort everything, mark the dropped, merge.
     fn by_definition(boxes: &[f32], scores: &[f32], classes: usize, config: &NmsConfig) -> Vec<Detection> {
         let count = boxes.len() / 4;
-        let at = |i: usize| NormBox { x1: boxes[4 * i], y1: boxes[4 * i + 1], x2: boxes[4 * i + 2], y2: boxes[4 * i + 3] };
+        let at = |i: usize| NormBox {
+            x1: boxes[4 * i],
+            y1: boxes[4 * i + 1],
+            x2: boxes[4 * i + 2],
+            y2: boxes[4 * i + 3],
+        };
         let mut all = Vec::new();
         for class in 0..classes {
-            let mut list: Vec<usize> = (0..count).filter(|i| scores[i * classes + class] > config.score_threshold).collect();
+            let mut list: Vec<usize> =
+                (0..count).filter(|i| scores[i * classes + class] > config.score_threshold).collect();
             list.sort_by(|a, b| scores[b * classes + class].total_cmp(&scores[a * classes + class]));
             list.truncate(config.top_k);
             let mut dropped = vec![false; list.len()];

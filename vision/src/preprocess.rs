@@ -68,7 +68,9 @@ impl Preprocess {
                 // The tensor runs blue, green, red; the image red, green, blue.
                 let (blue, rest) = out.split_at_mut(pixels);
                 let (green, red) = rest.split_at_mut(pixels);
-                for (((pixel, b), g), r) in canvas.data.as_chunks::<3>().0.iter().zip(blue).zip(green).zip(red) {
+                for (((pixel, b), g), r) in
+                    canvas.data.as_chunks::<3>().0.iter().zip(blue).zip(green).zip(red)
+                {
                     *b = f32::from(pixel[2]) - self.mean[0];
                     *g = f32::from(pixel[1]) - self.mean[1];
                     *r = f32::from(pixel[0]) - self.mean[2];
@@ -132,15 +134,19 @@ impl Letterbox {
 
     /// From image pixels to fractions of the canvas.
     pub fn to_canvas(&self, b: &PxBox) -> NormBox {
-        let x = |v: f32| (v / self.image.0 as f32 * self.width as f32 + self.left as f32) / self.canvas.0 as f32;
-        let y = |v: f32| (v / self.image.1 as f32 * self.height as f32 + self.top as f32) / self.canvas.1 as f32;
+        let x =
+            |v: f32| (v / self.image.0 as f32 * self.width as f32 + self.left as f32) / self.canvas.0 as f32;
+        let y =
+            |v: f32| (v / self.image.1 as f32 * self.height as f32 + self.top as f32) / self.canvas.1 as f32;
         NormBox { x1: x(b.x1), y1: y(b.y1), x2: x(b.x2), y2: y(b.y2) }
     }
 
     /// From fractions of the canvas to image pixels, clipped to the image.
     pub fn to_image(&self, b: &NormBox) -> PxBox {
-        let x = |v: f32| (v * self.canvas.0 as f32 - self.left as f32) / self.width as f32 * self.image.0 as f32;
-        let y = |v: f32| (v * self.canvas.1 as f32 - self.top as f32) / self.height as f32 * self.image.1 as f32;
+        let x =
+            |v: f32| (v * self.canvas.0 as f32 - self.left as f32) / self.width as f32 * self.image.0 as f32;
+        let y =
+            |v: f32| (v * self.canvas.1 as f32 - self.top as f32) / self.height as f32 * self.image.1 as f32;
         PxBox { x1: x(b.x1), y1: y(b.y1), x2: x(b.x2), y2: y(b.y2) }.clip(self.image.0, self.image.1)
     }
 }

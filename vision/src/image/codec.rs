@@ -26,7 +26,9 @@ pub fn decode(bytes: &[u8]) -> Result<Image, ImageError> {
         return Err(ImageError::Truncated);
     }
     match decoder.color_type() {
-        ColorType::L16 | ColorType::La16 | ColorType::Rgb16 | ColorType::Rgba16 => return Err(ImageError::SixteenBit),
+        ColorType::L16 | ColorType::La16 | ColorType::Rgb16 | ColorType::Rgba16 => {
+            return Err(ImageError::SixteenBit);
+        }
         _ => {}
     }
     let image = DynamicImage::from_decoder(decoder).map_err(ImageError::Decode)?;
@@ -45,7 +47,9 @@ pub fn decode(bytes: &[u8]) -> Result<Image, ImageError> {
 /// inside, `FF00` is data and `FFD0`–`FFD7` restart it.
 fn jpeg_is_complete(bytes: &[u8]) -> bool {
     let mut at = JPEG_MAGIC.len();
-    while let Some(skip) = bytes.get(at..).and_then(|rest| rest.windows(2).position(|w| w[0] == 0xff && w[1] != 0xff)) {
+    while let Some(skip) =
+        bytes.get(at..).and_then(|rest| rest.windows(2).position(|w| w[0] == 0xff && w[1] != 0xff))
+    {
         at += skip + 2;
         match bytes[at - 1] {
             0xd9 => return true,
@@ -69,7 +73,8 @@ pub fn dimensions(bytes: &[u8]) -> Result<(usize, usize), ImageError> {
 }
 
 fn open(bytes: &[u8]) -> Result<impl ImageDecoder, ImageError> {
-    let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|_| ImageError::UnknownFormat)?;
+    let mut reader =
+        ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|_| ImageError::UnknownFormat)?;
     if !matches!(reader.format(), Some(ImageFormat::Jpeg | ImageFormat::Png)) {
         return Err(ImageError::UnknownFormat);
     }

@@ -72,7 +72,9 @@ pub enum ImageError {
     #[error("the image has 16 bits per channel; this version reads 8-bit images")]
     SixteenBit,
     /// Larger than anything a network is fed with.
-    #[error("the image is {width}x{height} pixels; at most {max} a side and {max_megapixels} megapixels are read")]
+    #[error(
+        "the image is {width}x{height} pixels; at most {max} a side and {max_megapixels} megapixels are read"
+    )]
     TooLarge {
         /// Pixels.
         width: u32,

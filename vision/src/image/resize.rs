@@ -18,7 +18,8 @@ pub fn resize(image: &Image, width: usize, height: usize) -> Image {
     let source = ImageRef::new(image.width as u32, image.height as u32, &image.data, pixels)
         .expect("an image holds what its size says");
     let mut target = Target::new(width as u32, height as u32, pixels);
-    let options = ResizeOptions::new().resize_alg(ResizeAlg::Interpolation(FilterType::Bilinear)).use_alpha(false);
+    let options =
+        ResizeOptions::new().resize_alg(ResizeAlg::Interpolation(FilterType::Bilinear)).use_alpha(false);
     Resizer::new().resize(&source, &mut target, &options).expect("source and target have one pixel type");
     Image { width, height, channels: image.channels, data: target.into_vec() }
 }
@@ -40,7 +41,9 @@ mod tests {
             for x in 0..width {
                 let (x0, x1, fx) = tap(x, image.width as f64 / width as f64, image.width);
                 for c in 0..image.channels {
-                    let at = |y: usize, x: usize| f64::from(image.data[(y * image.width + x) * image.channels + c]);
+                    let at = |y: usize, x: usize| {
+                        f64::from(image.data[(y * image.width + x) * image.channels + c])
+                    };
                     let top = at(y0, x0) * (1.0 - fx) + at(y0, x1) * fx;
                     let bottom = at(y1, x0) * (1.0 - fx) + at(y1, x1) * fx;
                     out.push(top * (1.0 - fy) + bottom * fy);
@@ -52,7 +55,9 @@ mod tests {
 
     #[test]
     fn agrees_with_the_definition() {
-        for (channels, from, to) in [(3, (7, 5), (16, 12)), (1, (40, 31), (13, 9)), (3, (33, 20), (32, 32)), (1, (1, 1), (3, 2))] {
+        for (channels, from, to) in
+            [(3, (7, 5), (16, 12)), (1, (40, 31), (13, 9)), (3, (33, 20), (32, 32)), (1, (1, 1), (3, 2))]
+        {
             let data = (0..from.0 * from.1 * channels).map(|i| (i * 2654435761 >> 7) as u8).collect();
             let image = Image { width: from.0, height: from.1, channels, data };
             let got = resize(&image, to.0, to.1);

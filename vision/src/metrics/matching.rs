@@ -15,7 +15,8 @@ pub(super) enum Outcome {
 }
 
 /// Greedy matching, best detection first (ties in order): each takes the free object of its class that it overlaps most, by
-/// `threshold` or more. Detections that find no free object but cover a difficult one are ignored.
+/// `threshold` or more. One that takes a difficult object is ignored, and so is one that finds nothing free but covers a
+/// difficult object that is taken.
 pub(super) fn match_image<'a>(
     truths: &[Truth],
     detections: &'a [Detection],
@@ -24,27 +25,28 @@ pub(super) fn match_image<'a>(
     let mut order: Vec<&Detection> = detections.iter().collect();
     order.sort_by(|a, b| b.score.total_cmp(&a.score));
     let mut taken = vec![false; truths.len()];
-    order
-        .into_iter()
-        .map(|detection| {
-            let overlap = |index: usize| iou(&truths[index].bbox, &detection.bbox);
-            let mut best: Option<(usize, f32)> = None;
-            for index in (0..truths.len()).filter(|index| truths[*index].class == detection.class && !taken[*index]) {
-                let overlap = overlap(index);
-                if overlap >= threshold && best.is_none_or(|(_, most)| overlap > most) {
-                    best = Some((index, overlap));
-                }
+    let mut outcome = |detection: &Detection| {
+        let mut best: Option<(usize, f32)> = None;
+        let mut covers_difficult = false;
+        for (index, truth) in truths.iter().enumerate().filter(|(_, truth)| truth.class == detection.class) {
+            let overlap = iou(&truth.bbox, &detection.bbox);
+            if overlap < threshold {
+                continue;
             }
-            let outcome = match best {
-                // A difficult object stays free: any number of detections may cover it.
-                Some((index, _)) if truths[index].difficult => Outcome::Ignored,
-                Some((index, _)) => {
-                    taken[index] = true;
-                    Outcome::Found
-                }
-                None => Outcome::False,
-            };
-            (detection, outcome)
-        })
-        .collect()
+            if taken[index] {
+                covers_difficult |= truth.difficult;
+            } else if best.is_none_or(|(_, most)| overlap > most) {
+                best = Some((index, overlap));
+            }
+        }
+        match best {
+            Some((index, _)) => {
+                taken[index] = true;
+                if truths[index].difficult { Outcome::Ignored } else { Outcome::Found }
+            }
+            None if covers_difficult => Outcome::Ignored,
+            None => Outcome::False,
+        }
+    };
+    order.into_iter().map(|detection| (detection, outcome(detection))).collect()
 }

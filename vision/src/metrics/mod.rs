@@ -85,7 +85,11 @@ mod tests {
     fn golden(mode: Mode) -> Report {
         let mut metric = MeanAveragePrecision::new(2, 0.5, mode);
         metric.update(
-            &[t(0, false, [0.1, 0.1, 0.3, 0.3]), t(0, false, [0.5, 0.5, 0.9, 0.9]), t(1, false, [0.2, 0.6, 0.4, 0.8])],
+            &[
+                t(0, false, [0.1, 0.1, 0.3, 0.3]),
+                t(0, false, [0.5, 0.5, 0.9, 0.9]),
+                t(1, false, [0.2, 0.6, 0.4, 0.8]),
+            ],
             &[
                 d(0, 0.9, [0.1, 0.1, 0.3, 0.3]),
                 d(0, 0.8, [0.52, 0.5, 0.9, 0.9]),
@@ -95,7 +99,11 @@ mod tests {
         );
         metric.update(
             &[t(0, true, [0.0, 0.0, 0.5, 0.5]), t(0, false, [0.6, 0.1, 0.8, 0.4])],
-            &[d(0, 0.95, [0.0, 0.0, 0.5, 0.5]), d(0, 0.4, [0.0, 0.02, 0.5, 0.5]), d(0, 0.3, [0.1, 0.6, 0.2, 0.8])],
+            &[
+                d(0, 0.95, [0.0, 0.0, 0.5, 0.5]),
+                d(0, 0.4, [0.0, 0.02, 0.5, 0.5]),
+                d(0, 0.3, [0.1, 0.6, 0.2, 0.8]),
+            ],
         );
         metric.update(&[], &[d(1, 0.5, [0.1, 0.1, 0.2, 0.2])]);
         metric.compute()
@@ -103,7 +111,9 @@ mod tests {
 
     #[test]
     fn golden_values() {
-        for (mode, first, mean) in [(Mode::Sample, 7.0 / 11.0, 0.81818), (Mode::Integrate, 2.0 / 3.0, 0.83333)] {
+        for (mode, first, mean) in
+            [(Mode::Sample, 7.0 / 11.0, 0.81818), (Mode::Integrate, 2.0 / 3.0, 0.83333)]
+        {
             let report = golden(mode);
             assert!((report.per_class[0].ap.unwrap() - first).abs() < 1e-9, "{report:?}");
             assert_eq!(report.per_class[1].ap, Some(1.0));
@@ -119,7 +129,10 @@ mod tests {
         let place = [0.1, 0.1, 0.3, 0.3];
         metric.update(&[t(0, false, place), t(2, true, place)], &[d(0, 0.9, place), d(1, 0.9, place)]);
         let report = metric.compute();
-        assert_eq!(report.per_class.iter().map(|class| class.ap).collect::<Vec<_>>(), [Some(1.0), None, None]);
+        assert_eq!(
+            report.per_class.iter().map(|class| class.ap).collect::<Vec<_>>(),
+            [Some(1.0), None, None]
+        );
         assert_eq!(report.map, Some(1.0));
         assert_eq!(MeanAveragePrecision::new(2, 0.5, Mode::Sample).compute().map, None);
     }
@@ -133,6 +146,24 @@ mod tests {
         let found: Vec<Detection> = (0..3).map(|i| d(0, 0.9, place(i))).collect();
         metric.update(&truths, &found);
         assert_eq!(metric.compute().map, Some(4.0 / 11.0));
+    }
+
+    #[test]
+    fn a_difficult_object_does_not_take_a_second_detection_from_its_neighbour() {
+        let mut metric = MeanAveragePrecision::new(1, 0.5, Mode::Sample);
+        let (hard, plain) = ([0.0, 0.0, 0.5, 0.5], [0.0, 0.1, 0.5, 0.6]);
+        metric.update(&[t(0, true, hard), t(0, false, plain)], &[d(0, 0.9, hard), d(0, 0.8, [0.0, 0.02, 0.5, 0.52])]);
+        assert_eq!(metric.compute().per_class[0].true_positives, 1);
+    }
+
+    #[test]
+    fn the_area_is_that_under_the_envelope() {
+        // Precision rises with recall: 1/2 at the first object, 2/3 at both.
+        let mut metric = MeanAveragePrecision::new(1, 0.5, Mode::Integrate);
+        let place = |i: usize| [0.2 * i as f32, 0.0, 0.2 * i as f32 + 0.1, 0.1];
+        let truths = [t(0, false, place(0)), t(0, false, place(1))];
+        metric.update(&truths, &[d(0, 0.7, place(1)), d(0, 0.9, place(3)), d(0, 0.8, place(0))]);
+        assert!((metric.compute().map.unwrap() - 2.0 / 3.0).abs() < 1e-12);
     }
 
     #[test]

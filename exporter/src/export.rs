@@ -1,0 +1,108 @@
+//! Writing a checkpoint as ONNX.
+
+use oxidet_graph::onnx::{self, Batch, NMS_OP, WriteError, WriteOptions};
+use oxidet_graph::{Checkpoint, Detector, ParamsError, pass};
+use oxidet_proto::manifest::{
+    ChannelOrder, Head, Letterbox, MANIFEST_VERSION, Manifest, Model, Network, Nms, Preprocess, sha256_hex,
+};
+use oxidet_vision::NmsConfig;
+
+/// How to export.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExportRequest {
+    /// ONNX opset.
+    pub opset: i64,
+    /// The batch axis.
+    pub batch: Batch,
+    /// Settings of the suppression node.
+    pub nms: NmsConfig,
+    /// File name of the model, for the manifest.
+    pub model_file: String,
+    /// Whether that file is encrypted.
+    pub encrypted: bool,
+}
+
+/// An exported model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Exported {
+    /// The ONNX file.
+    pub onnx: Vec<u8>,
+    /// `labels.txt`: a class per line, in class-id order.
+    pub labels: String,
+    /// `manifest.json`.
+    pub manifest: Manifest,
+}
+
+/// A checkpoint that cannot be exported.
+#[derive(Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExportError {
+    /// Its parameters are not those of its network.
+    #[error(transparent)]
+    Params(#[from] ParamsError),
+    /// ONNX cannot hold it.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
+/// Exports a checkpoint. Equal arguments give equal bytes.
+///
+/// # Errors
+/// [`ExportError`]
+pub fn export(checkpoint: &Checkpoint, request: &ExportRequest) -> Result<Exported, ExportError> {
+    let (detector, params) = pass::fold_batch_norm(&checkpoint.detector, &checkpoint.params)?;
+    let options = WriteOptions { opset: request.opset, batch: request.batch, nms: Some(request.nms) };
+    let onnx = onnx::write(&detector, &params, &options)?.to_bytes();
+    let labels = detector.classes.iter().map(|class| format!("{class}\n")).collect();
+    let manifest = manifest(&detector, request, &onnx);
+    Ok(Exported { onnx, labels, manifest })
+}
+
+fn manifest(detector: &Detector, request: &ExportRequest, onnx: &[u8]) -> Manifest {
+    let preprocess = &detector.preprocess;
+    let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    let (width, height, channels) =
+        (small(preprocess.width), small(preprocess.height), small(preprocess.channels));
+    let batch = match request.batch {
+        Batch::Dynamic => None,
+        Batch::Static(images) => Some(images),
+    };
+    let heads = detector.heads.iter().map(|head| Head {
+        stride: small(head.geometry.stride),
+        grid_xy_extend: head.geometry.grid_xy_extend,
+        anchors: head.geometry.anchors.iter().map(|(w, h)| [w * width as f32, h * height as f32]).collect(),
+    });
+    Manifest {
+        manifest_version: MANIFEST_VERSION,
+        oxidet_version: env!("CARGO_PKG_VERSION").into(),
+        model: Model {
+            file: request.model_file.clone(),
+            encrypted: request.encrypted,
+            onnx_sha256: sha256_hex(onnx),
+            opset: request.opset,
+        },
+        network: Network {
+            arch: detector.arch.clone(),
+            input: onnx::INPUT.into(),
+            input_shape: (batch, channels, height, width),
+        },
+        classes: detector.classes.clone(),
+        preprocess: Preprocess {
+            width,
+            height,
+            channels,
+            order: if channels == 1 { ChannelOrder::Gray } else { ChannelOrder::Bgr },
+            mean: preprocess.mean.clone(),
+            depth: 8,
+            letterbox: Letterbox::CentredImageMean,
+        },
+        heads: heads.collect(),
+        nms: Nms {
+            node: Some(NMS_OP.into()),
+            confidence_threshold: request.nms.score_threshold,
+            iou_threshold: request.nms.iou_threshold,
+            top_k: small(request.nms.top_k),
+            keep_top_k: small(request.nms.keep_top_k),
+        },
+    }
+}
