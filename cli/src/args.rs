@@ -28,10 +28,10 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-//    Demo(cmd::demo::DemoArgs),
+    Demo(cmd::demo::DemoArgs),
     Evaluate(cmd::evaluate::EvaluateArgs),
-//    Export(cmd::export::ExportArgs),
-//    Inference(cmd::inference::InferenceArgs),
+    Export(cmd::export::ExportArgs),
+    Inference(cmd::inference::InferenceArgs),
     Lint(cmd::lint::LintArgs),
     Train(cmd::train::TrainArgs),
 }
@@ -55,7 +55,13 @@ pub struct Launcher {
     #[arg(long = "gpu_index", global = true, num_args = 1.., value_name = "ID")]
     gpu_index: Vec<u32>,
     /// Number of training processes [short: -np]; this version accepts 1
-    #[arg(long = "num_processes", global = true, default_value_t = 1, value_name = "N", allow_negative_numbers = true)]
+    #[arg(
+        long = "num_processes",
+        global = true,
+        default_value_t = 1,
+        value_name = "N",
+        allow_negative_numbers = true
+    )]
     pub num_processes: i32,
     /// Automatic mixed precision; without effect on the CPU
     #[arg(long = "use_amp", global = true)]

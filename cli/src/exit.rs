@@ -4,7 +4,9 @@ use std::error::Error;
 use std::io;
 use std::panic;
 
+use oxidet_exporter::ExportError;
 use oxidet_proto::prototxt::Diagnostics;
+use oxidet_runtime::{ArtifactError, InferenceError};
 use oxidet_trainer::checkpoint_file::{CheckpointFileError, CheckpointFileErrorKind};
 use oxidet_trainer::data::DataError;
 use oxidet_trainer::evaluate::EvaluateError;
@@ -52,6 +54,10 @@ impl Failure {
         Self::new(DATA, message)
     }
 
+    pub fn environment(message: impl Into<String>) -> Self {
+        Self::new(ENVIRONMENT, message)
+    }
+
     pub fn bug(message: impl Into<String>) -> Self {
         Self::new(BUG, format!("{}; this is a mistake of oxidet, please report it", message.into()))
     }
@@ -69,6 +75,12 @@ impl Failure {
     /// A system error about `path`. What is not there is the caller's data, everything else the computer's fault.
     pub fn io(path: &std::path::Path, error: &io::Error) -> Self {
         Self::new(io_code(error), format!("{}: {error}", path.display()))
+    }
+
+    /// A model file that does not open.
+    pub fn artifact(path: &std::path::Path, error: &ArtifactError) -> Self {
+        let code = if matches!(error, ArtifactError::NeedsKey) { USAGE } else { DATA };
+        Self::new(code, format!("{}: {}", path.display(), chain(error)))
     }
 
     pub fn code(&self) -> u8 {
@@ -135,6 +147,19 @@ impl From<EvaluateError> for Failure {
     }
 }
 
+impl From<ExportError> for Failure {
+    fn from(error: ExportError) -> Self {
+        Self::new(DATA, chain(&error))
+    }
+}
+
+impl From<InferenceError> for Failure {
+    fn from(error: InferenceError) -> Self {
+        let code = if let InferenceError::Io { source, .. } = &error { io_code(source) } else { DATA };
+        Self::new(code, chain(&error))
+    }
+}
+
 impl From<TrainError> for Failure {
     fn from(error: TrainError) -> Self {
         let code = match error {
@@ -161,7 +186,10 @@ pub fn finish_parsing(error: &clap::Error) -> Result<(), Failure> {
 pub fn report_panics_as_bugs() {
     panic::set_hook(Box::new(|panic| {
         let what = panic.payload_as_str().unwrap_or("a panic without words");
-        let place = panic.location().map(|place| format!(" ({}:{})", place.file(), place.line())).unwrap_or_default();
-        console::error(&format!("internal error: {what}{place}; this is a mistake of oxidet, please report it"));
+        let place =
+            panic.location().map(|place| format!(" ({}:{})", place.file(), place.line())).unwrap_or_default();
+        console::error(&format!(
+            "internal error: {what}{place}; this is a mistake of oxidet, please report it"
+        ));
     }));
 }

@@ -1,8 +1,10 @@
 //! Reading and writing files, with the path in every error.
 
-use std::fs;
-use std::io::Write;
-use std::path::Path;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
 
 use crate::exit::Failure;
 
@@ -22,16 +24,48 @@ pub fn create_dir(path: &Path) -> Result<(), Failure> {
     fs::create_dir_all(path).map_err(|error| Failure::io(path, &error))
 }
 
+/// The first bytes of a file, at most `len`.
+pub fn read_head(path: &Path, len: u64) -> Result<Vec<u8>, Failure> {
+    let mut head = Vec::new();
+    let mut read = || File::open(path)?.take(len).read_to_end(&mut head);
+    read().map_err(|error| Failure::io(path, &error))?;
+    Ok(head)
+}
+
 /// Writes a file whole or not at all; makes its folder.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    stage(path, bytes)?.commit()
+}
+
+/// Writes a file under a temporary name beside its place; makes the folder. Dropped without a commit, nothing stays.
+pub fn stage(path: &Path, bytes: &[u8]) -> Result<Staged, Failure> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     create_dir(dir)?;
     let write = || {
-        let mut file = tempfile::NamedTempFile::new_in(dir)?;
+        let mut file = NamedTempFile::new_in(dir)?;
         file.write_all(bytes)?;
         file.as_file().sync_all()?;
-        file.persist(path)?;
-        Ok(())
+        Ok(file)
     };
-    write().map_err(|error| Failure::io(path, &error))
+    let file = write().map_err(|error| Failure::io(path, &error))?;
+    Ok(Staged { file, path: path.to_owned() })
+}
+
+/// A file that is written but not yet in its place.
+pub struct Staged {
+    file: NamedTempFile,
+    path: PathBuf,
+}
+
+impl Staged {
+    /// Where it is now.
+    pub fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// Moves it to its place.
+    pub fn commit(self) -> Result<(), Failure> {
+        self.file.persist(&self.path).map_err(|error| Failure::io(&self.path, &error.error))?;
+        Ok(())
+    }
 }

@@ -35,7 +35,8 @@ impl KeyArgs {
             Zeroizing::new(key.clone())
         } else if let Some(path) = &self.key_file {
             let text = Zeroizing::new(files::read_text(path)?);
-            let trimmed = text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
+            let trimmed =
+                text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
             if trimmed.is_empty() {
                 return Err(Failure::usage(format!("{}: the key file is empty", path.display())));
             }

@@ -3,6 +3,7 @@
 mod args;
 mod cmd;
 mod console;
+mod demo;
 mod exit;
 mod files;
 mod key;
@@ -43,10 +44,10 @@ fn run(program: &'static str) -> Result<(), Failure> {
     let cli = Cli::from_arg_matches(&matches).map_err(|error| Failure::usage(error.to_string()))?;
     start(&cli.launcher)?;
     match cli.command {
-//        Command::Demo(args) => cmd::demo::run(&args),
+        Command::Demo(args) => cmd::demo::run(&args),
         Command::Evaluate(args) => cmd::evaluate::run(&args),
-//        Command::Export(args) => cmd::export::run(&args),
-//        Command::Inference(args) => cmd::inference::run(&args),
+        Command::Export(args) => cmd::export::run(&args),
+        Command::Inference(args) => cmd::inference::run(&args),
         Command::Lint(args) => cmd::lint::run(&args),
         Command::Train(args) => cmd::train::run(&args),
     }
@@ -56,7 +57,9 @@ fn run(program: &'static str) -> Result<(), Failure> {
 fn start(launcher: &Launcher) -> Result<(), Failure> {
     console::start(launcher.level(), launcher.log_file.as_deref())?;
     if launcher.gpus > 1 || launcher.num_processes > 1 {
-        return Err(Failure::usage("this version trains in one process on the CPU; leave --gpus and --num_processes at 1"));
+        return Err(Failure::usage(
+            "this version trains in one process on the CPU; leave --gpus and --num_processes at 1",
+        ));
     }
     if launcher.use_amp {
         console::warn("--use_amp has no effect: the CPU trains in full precision");

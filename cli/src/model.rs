@@ -2,15 +2,17 @@
 
 use std::path::Path;
 
-use oxidet_graph::nms_from_spec;
-use oxidet_proto::container::Passphrase;
+use oxidet_graph::{nms_from_spec, preprocess_from_spec};
+use oxidet_proto::container::{self, Kind, Passphrase, Sniffed};
 use oxidet_proto::lint::Checked;
-use oxidet_proto::spec::NmsConfig as NmsSpec;
+use oxidet_runtime::{Artifact, Backend, Cpu};
 use oxidet_trainer::checkpoint_file::read_checkpoint;
 use oxidet_trainer::interp::Executor;
 use oxidet_vision::{Network, NmsConfig, Preprocess};
 
+use crate::console;
 use crate::exit::Failure;
+use crate::files;
 
 /// A network with what its input and output mean.
 pub struct Model {
@@ -20,16 +22,56 @@ pub struct Model {
 }
 
 impl Model {
-    /// Opens a checkpoint.
-    pub fn open(path: &Path, passphrase: Option<&Passphrase>, _spec: Option<&Checked>) -> Result<Self, Failure> {
+    /// Opens a checkpoint, an ONNX model, or either in our container: the content decides, not the name. `spec` must be for
+    /// the same classes and input; it fills in what the model of another program does not say about itself.
+    pub fn open(path: &Path, passphrase: Option<&Passphrase>, spec: &Checked) -> Result<Self, Failure> {
+        let model = if is_checkpoint(path)? {
+            Self::open_checkpoint(path, passphrase)?
+        } else {
+            Self::open_artifact(path, passphrase, spec)?
+        };
+        check_fits(path, &model.classes, &model.preprocess, spec)?;
+        Ok(model)
+    }
+
+    fn open_checkpoint(path: &Path, passphrase: Option<&Passphrase>) -> Result<Self, Failure> {
         let checkpoint = read_checkpoint(path, passphrase)?;
         let executor = Executor::new(&checkpoint.detector, &checkpoint.params)
             .map_err(|error| Failure::data(format!("{}: {error}", path.display())))?;
+        console::debug(&format!("{}: checkpoint of {}", path.display(), checkpoint.detector.arch));
         Ok(Self {
             network: Box::new(executor),
             classes: checkpoint.detector.classes,
             preprocess: checkpoint.detector.preprocess,
         })
+    }
+
+    fn open_artifact(path: &Path, passphrase: Option<&Passphrase>, spec: &Checked) -> Result<Self, Failure> {
+        let artifact = read_artifact(path, passphrase)?;
+        let (classes, preprocess) = match artifact.metadata() {
+            Some(metadata) => (metadata.labels.clone(), metadata.preprocess.clone()),
+            None => {
+                console::warn(&format!(
+                    "{}: not exported by oxidet; classes, input size and image_mean are taken from the spec",
+                    path.display()
+                ));
+                (spec.classes().names().to_vec(), preprocess_from_spec(spec.augmentation()))
+            }
+        };
+        let signature = artifact.signature();
+        let size = (signature.channels, signature.height, signature.width);
+        let expected = (preprocess.channels, preprocess.height, preprocess.width);
+        if size != expected || signature.classes != classes.len() {
+            return Err(Failure::data(format!(
+                "{}: the model reads {} and knows {} classes; the spec says {} and {}",
+                path.display(),
+                dims(size),
+                signature.classes,
+                dims(expected),
+                classes.len()
+            )));
+        }
+        Ok(Self { network: prepare(path, &artifact)?, classes, preprocess })
     }
 
     pub fn network(&mut self) -> &mut dyn Network {
@@ -44,7 +86,63 @@ impl Model {
         &self.preprocess
     }
 
-    pub fn nms(&self, spec: &NmsSpec) -> NmsConfig {
-        nms_from_spec(spec)
+    /// Suppression as the spec asks, whatever kind of file the model is.
+    pub fn nms(&self, spec: &Checked) -> NmsConfig {
+        nms_from_spec(spec.nms())
     }
+}
+
+/// Reads an exported model.
+pub fn read_artifact(path: &Path, passphrase: Option<&Passphrase>) -> Result<Artifact, Failure> {
+    let bytes = files::read(path)?;
+    Artifact::load(&bytes, passphrase).map_err(|error| Failure::artifact(path, &error))
+}
+
+/// Makes an exported model ready to run on this computer.
+pub fn prepare(path: &Path, artifact: &Artifact) -> Result<Box<dyn Network>, Failure> {
+    let failed = |error| Failure::data(format!("{}: {error}", path.display()));
+    let engine = Cpu.prepare(artifact).map_err(failed)?;
+    Ok(engine.session().map_err(failed)?)
+}
+
+/// Whether a file is a checkpoint, plain or encrypted.
+fn is_checkpoint(path: &Path) -> Result<bool, Failure> {
+    let head = files::read_head(path, 2048)?;
+    Ok(match container::sniff(&head) {
+        Sniffed::Oxidet { kind, .. } => kind == Some(Kind::Checkpoint),
+        // Safetensors: the length of a JSON object, then the object.
+        Sniffed::Other => head.get(8) == Some(&b'{'),
+        _ => false,
+    })
+}
+
+/// Whether a model and a spec speak of the same classes and the same input.
+pub fn check_fits(
+    path: &Path,
+    classes: &[String],
+    preprocess: &Preprocess,
+    spec: &Checked,
+) -> Result<(), Failure> {
+    check_same(path, "classes", &classes.join(", "), &spec.classes().names().join(", "))?;
+    check_same(path, "input", &input(preprocess), &input(&preprocess_from_spec(spec.augmentation())))
+}
+
+fn check_same(path: &Path, what: &str, model: &str, spec: &str) -> Result<(), Failure> {
+    if model == spec {
+        return Ok(());
+    }
+    Err(Failure::data(format!(
+        "{}: the model's {what} ({model}) is not the spec's ({spec}); use the spec it was trained with",
+        path.display()
+    )))
+}
+
+fn input(preprocess: &Preprocess) -> String {
+    let size = dims((preprocess.channels, preprocess.height, preprocess.width));
+    let mean: Vec<String> = preprocess.mean.iter().map(f32::to_string).collect();
+    format!("{size}, mean {}", mean.join(" "))
+}
+
+fn dims((channels, height, width): (usize, usize, usize)) -> String {
+    format!("{width}x{height} pixels of {channels} channels")
 }

@@ -10,12 +10,15 @@ use crate::console;
 use crate::exit::Failure;
 use crate::files;
 
-/// Reads and checks an experiment spec for `verb`; prints its warnings. What this version does not honour is refused, or with
-/// `allow_unsupported` only warned of.
+/// Reads and checks the experiment spec of a file.
 pub fn read(path: &Path, verb: Verb, allow_unsupported: bool) -> Result<Checked, Failure> {
-    let text = files::read_text(path)?;
-    let name = path.to_string_lossy();
-    let parsed = parse_experiment(&name, &text).map_err(|diagnostics| Failure::spec(&diagnostics))?;
+    check(&path.to_string_lossy(), &files::read_text(path)?, verb, allow_unsupported)
+}
+
+/// Checks an experiment spec for `verb` and prints its warnings; `name` is what they call it. What this version does not honour
+/// is refused, or with `allow_unsupported` only warned of.
+pub fn check(name: &str, text: &str, verb: Verb, allow_unsupported: bool) -> Result<Checked, Failure> {
+    let parsed = parse_experiment(name, text).map_err(|diagnostics| Failure::spec(&diagnostics))?;
     let mut gaps = lint::unsupported(&parsed, verb);
     let checked = lint::check(parsed, verb).map_err(|diagnostics| Failure::spec(&diagnostics))?;
     if allow_unsupported {

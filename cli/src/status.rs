@@ -76,7 +76,8 @@ impl StatusLog {
                 Ok(result)
             }
             Err(failure) => {
-                let what = if failure.message().is_empty() { "the spec has errors" } else { failure.message() };
+                let what =
+                    if failure.message().is_empty() { "the spec has errors" } else { failure.message() };
                 log.line(Status::Failure, what, Value::Null, Value::Null);
                 Err(failure)
             }

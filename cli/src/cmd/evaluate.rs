@@ -50,11 +50,13 @@ pub struct EvaluateArgs {
 
 pub fn run(args: &EvaluateArgs) -> Result<(), Failure> {
     if args.image_dir.is_some() || args.label_dir.is_some() || args.batch_size.is_some() {
-        console::warn("-i, -l and -b have no effect: evaluate uses validation_data_sources and eval_config.batch_size");
+        console::warn(
+            "-i, -l and -b have no effect: evaluate uses validation_data_sources and eval_config.batch_size",
+        );
     }
     let report = StatusLog::around(args.results_dir.as_deref(), "YOLOv4 evaluation", |_| {
         let spec = spec::read(&args.spec, Verb::Evaluate, false)?;
-        let mut model = Model::open(&args.model, args.key.passphrase()?.as_ref(), Some(&spec))?;
+        let mut model = Model::open(&args.model, args.key.passphrase()?.as_ref(), &spec)?;
         let report = evaluate(&spec, &mut model)?;
         console::print(&table::average_precision(spec.classes().names(), &report));
         if let Some(dir) = &args.results_dir {
@@ -73,24 +75,18 @@ pub fn run(args: &EvaluateArgs) -> Result<(), Failure> {
 
 /// Evaluates a model on the validation data of a spec.
 pub fn evaluate(spec: &Checked, model: &mut Model) -> Result<Report, Failure> {
-    if model.classes() != spec.classes().names() {
-        return Err(Failure::data(format!(
-            "the model's classes ({}) are not those of the spec ({})",
-            model.classes().join(", "),
-            spec.classes().names().join(", ")
-        )));
-    }
     let dataset = Dataset::open(&spec.dataset().validation_data_sources, spec.classes())?;
     let evaluation = Evaluation {
         preprocess: model.preprocess().clone(),
-        nms: model.nms(spec.nms()),
+        nms: model.nms(spec),
         batch_size: spec.eval().batch_size as usize,
         mode: ap_mode_from_spec(spec.eval().average_precision_mode),
         iou_threshold: spec.eval().matching_iou_threshold,
     };
     let bar = progress::bar(dataset.samples.len() as u64, "evaluating");
     let store = ImageStore::new(&dataset);
-    let report = evaluation.run(model.network(), &dataset, &store, &mut |done| bar.set_position(done as u64))?;
+    let report =
+        evaluation.run(model.network(), &dataset, &store, &mut |done| bar.set_position(done as u64))?;
     bar.finish_and_clear();
     Ok(report)
 }

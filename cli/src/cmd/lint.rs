@@ -14,11 +14,13 @@ use crate::files;
 
 /// Say what is wrong with a spec
 #[derive(Args, Debug)]
-#[command(after_help = "Exit code: 0 the spec can be run, 1 it cannot, 2 it cannot be parsed.\n\nExamples:\n  \
+#[command(
+    after_help = "Exit code: 0 the spec can be run, 1 it cannot, 2 it cannot be parsed.\n\nExamples:\n  \
     oxidet lint spec.txt\n  \
     oxidet lint spec.txt --paths              also look whether its files are there\n  \
     oxidet lint spec.txt --format json\n  \
-    oxidet lint spec.txt --dump json          print what was understood")]
+    oxidet lint spec.txt --dump json          print what was understood"
+)]
 pub struct LintArgs {
     /// Experiment or dataset_convert spec; its fields tell which
     spec: PathBuf,

@@ -1,5 +1,8 @@
 //! The commands, one file each.
 
+pub mod demo;
 pub mod evaluate;
+pub mod export;
+pub mod inference;
 pub mod lint;
 pub mod train;

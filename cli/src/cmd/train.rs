@@ -1,10 +1,11 @@
 //! `oxidet train`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use indicatif::ProgressBar;
-use oxidet_proto::lint::Verb;
+use oxidet_proto::container::Passphrase;
+use oxidet_proto::lint::{Checked, Verb};
 use oxidet_trainer::data::Summary;
 use oxidet_trainer::train::{Epoch, Event, Step, TrainRequest, TrainSummary, train};
 use serde_json::{Map, Value, json};
@@ -42,34 +43,36 @@ pub fn run(args: &TrainArgs) -> Result<(), Failure> {
     let summary = StatusLog::around(Some(&args.results_dir), "YOLOv4 training", |log| {
         let spec = spec::read(&args.spec, Verb::Train, args.allow_unsupported)?;
         let passphrase = args.key.passphrase()?;
-        let request = TrainRequest {
-            spec: &spec,
-            results_dir: &args.results_dir,
-            passphrase: passphrase.as_ref(),
-            stop: stop::on_signal()?,
-        };
-        let mut watcher = Watcher::new(spec.classes().names(), log);
-        let summary = train(&request, &mut |event| watcher.hear(&event))?;
-        watcher.bar.finish_and_clear();
-        if summary.interrupted {
-            return Err(Failure::interrupted(format!(
-                "stopped; to go on, set resume_model_path: \"{}\"",
-                summary.checkpoint.display()
-            )));
-        }
+        let summary = train_spec(&spec, &args.results_dir, passphrase.as_ref(), log)?;
         let map = summary.validation.as_ref().and_then(|validation| validation.report.map);
         Ok((summary, json!({ "kpi": { "mean average precision": map } })))
     })?;
-    finish(&summary);
+    console::print(&format!("checkpoint: {}", summary.checkpoint.display()));
     Ok(())
 }
 
-fn finish(summary: &TrainSummary) {
-    console::print(&format!("checkpoint: {}", summary.checkpoint.display()));
+/// Trains, with bars, lines and `status.json` for those who watch. A run that is interrupted has saved, and is a failure.
+pub fn train_spec(
+    spec: &Checked,
+    results_dir: &Path,
+    passphrase: Option<&Passphrase>,
+    log: &mut StatusLog,
+) -> Result<TrainSummary, Failure> {
+    let request = TrainRequest { spec, results_dir, passphrase, stop: stop::on_signal()? };
+    let mut watcher = Watcher::new(spec.classes().names(), log);
+    let summary = train(&request, &mut |event| watcher.hear(&event))?;
+    watcher.bar.finish_and_clear();
+    if summary.interrupted {
+        return Err(Failure::interrupted(format!(
+            "stopped; to go on, set resume_model_path: \"{}\"",
+            summary.checkpoint.display()
+        )));
+    }
+    Ok(summary)
 }
 
 /// Turns events into bars, lines and `status.json`.
-pub struct Watcher<'a> {
+struct Watcher<'a> {
     classes: Vec<String>,
     log: &'a mut StatusLog,
     bar: ProgressBar,
@@ -77,12 +80,12 @@ pub struct Watcher<'a> {
 }
 
 impl<'a> Watcher<'a> {
-    pub fn new(classes: &[String], log: &'a mut StatusLog) -> Self {
+    fn new(classes: &[String], log: &'a mut StatusLog) -> Self {
         let epoch_started = std::time::Instant::now();
         Self { classes: classes.to_vec(), log, bar: ProgressBar::hidden(), epoch_started }
     }
 
-    pub fn hear(&mut self, event: &Event<'_>) {
+    fn hear(&mut self, event: &Event<'_>) {
         match event {
             Event::Data { train, validation } => {
                 self.data("training", train);
@@ -103,7 +106,9 @@ impl<'a> Watcher<'a> {
                 console::info(&format!("weights: {} tensors from {}", loaded.loaded, loaded.path.display()));
                 if !loaded.left_random.is_empty() {
                     let (count, names) = (loaded.left_random.len(), loaded.left_random.join(", "));
-                    console::info(&format!("weights: {count} tensors are not in it or have another shape and start random"));
+                    console::info(&format!(
+                        "weights: {count} tensors are not in it or have another shape and start random"
+                    ));
                     console::debug(&names);
                 }
             }
@@ -122,7 +127,8 @@ impl<'a> Watcher<'a> {
     }
 
     fn data(&self, what: &str, summary: &Summary) {
-        let counts = self.classes.iter().zip(&summary.objects).map(|(class, count)| format!("{class} {count}"));
+        let counts =
+            self.classes.iter().zip(&summary.objects).map(|(class, count)| format!("{class} {count}"));
         console::info(&format!(
             "{what} data: {} images ({} without objects); {}",
             summary.images,

@@ -1,0 +1,338 @@
+//! `oxidet export`
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use oxidet_exporter::{ExportRequest, Exported, Verification, export, verify};
+use oxidet_graph::onnx::{Batch, OPSETS};
+use oxidet_graph::{Checkpoint, nms_from_spec};
+use oxidet_proto::container::{self, KdfParams, Kind, Passphrase};
+use oxidet_proto::lint::{Checked, Verb};
+use oxidet_proto::manifest::Manifest;
+use oxidet_trainer::checkpoint_file::read_checkpoint;
+use oxidet_trainer::data::{Dataset, ImageStore};
+use oxidet_trainer::interp::Executor;
+use oxidet_vision::Preprocess;
+use serde_json::json;
+
+use crate::console;
+use crate::demo::scene;
+use crate::exit::Failure;
+use crate::files;
+use crate::key::KeyArgs;
+use crate::model;
+use crate::spec;
+use crate::status::StatusLog;
+
+/// Images the written model is compared with its checkpoint on.
+const SAMPLES: usize = 4;
+
+/// Write a checkpoint as ONNX, plain or encrypted, and check it
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Writes labels.txt and manifest.json beside the model. The written file is opened again, run on a few \
+    images and compared with the checkpoint.\n\nExamples:\n  \
+    oxidet export -m model.tlt -e spec.txt -o model.onnx\n  \
+    oxidet export -m model.tlt -e spec.txt -o model.etlt --key-file key.txt       encrypted\n  \
+    oxidet export -m model.tlt -o model.onnx --static_batch_size 1 --target_opset 17"
+)]
+pub struct ExportArgs {
+    /// Checkpoint
+    #[arg(short = 'm', long, value_name = "MODEL")]
+    model: PathBuf,
+    /// Experiment spec; without it, the one the checkpoint was trained from
+    #[arg(short = 'e', long = "experiment_spec", alias = "experiment_spec_file", value_name = "SPEC")]
+    spec: Option<PathBuf>,
+    /// .onnx or, encrypted, .etlt; by default the model's path with .onnx
+    #[arg(short = 'o', long = "output_file", value_name = "FILE")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    key: KeyArgs,
+    /// Images per batch of the model; -1 leaves it open
+    #[arg(long = "static_batch_size", value_name = "N", default_value_t = -1, allow_negative_numbers = true)]
+    static_batch_size: i64,
+    /// ONNX opset, 11 to 20
+    #[arg(long = "target_opset", value_name = "N", default_value_t = 12,
+        value_parser = clap::value_parser!(i64).range(OPSETS))]
+    target_opset: i64,
+    /// Replace an existing model
+    #[arg(long)]
+    force: bool,
+    /// Folder for status.json
+    #[arg(short = 'r', long = "results_dir", value_name = "DIR")]
+    results_dir: Option<PathBuf>,
+    #[command(flatten)]
+    other: NotYet,
+}
+
+/// Options of the original that this version does not act on. They are refused by name.
+#[derive(Args, Debug)]
+struct NotYet {
+    #[arg(long = "data_type", hide = true, value_enum, default_value_t = DataType::Fp32)]
+    data_type: DataType,
+    #[arg(long = "gen_ds_config", hide = true)]
+    gen_ds_config: bool,
+    #[arg(long = "engine_file", hide = true)]
+    engine_file: Option<PathBuf>,
+    #[arg(long = "cal_json_file", hide = true)]
+    cal_json_file: Option<PathBuf>,
+    #[arg(long = "cal_data_file", hide = true)]
+    cal_data_file: Option<PathBuf>,
+    #[arg(long = "cal_image_dir", hide = true)]
+    cal_image_dir: Option<PathBuf>,
+    #[arg(long = "cal_cache_file", hide = true)]
+    cal_cache_file: Option<PathBuf>,
+    #[arg(long = "force_ptq", hide = true)]
+    force_ptq: bool,
+    #[arg(short = 's', long = "strict_type_constraints", hide = true)]
+    strict_type_constraints: bool,
+    #[arg(long = "batches", hide = true)]
+    batches: Option<u32>,
+    #[arg(long = "batch_size", hide = true)]
+    batch_size: Option<u32>,
+    #[arg(long = "min_batch_size", hide = true)]
+    min_batch_size: Option<u32>,
+    #[arg(long = "opt_batch_size", hide = true)]
+    opt_batch_size: Option<u32>,
+    #[arg(long = "max_batch_size", hide = true)]
+    max_batch_size: Option<u32>,
+    #[arg(long = "max_workspace_size", hide = true)]
+    max_workspace_size: Option<u64>,
+    #[arg(long = "onnx_route", hide = true)]
+    onnx_route: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum DataType {
+    Fp32,
+    Fp16,
+    Int8,
+}
+
+impl NotYet {
+    fn check(&self) -> Result<(), Failure> {
+        let refused = [
+            (
+                "--data_type fp16",
+                self.data_type == DataType::Fp16,
+                "export fp32 and let the engine builder choose: trtexec --onnx=model.onnx --fp16",
+            ),
+            (
+                "--data_type int8",
+                self.data_type == DataType::Int8,
+                "export fp32 and calibrate when the engine is built",
+            ),
+            (
+                "--gen_ds_config",
+                self.gen_ds_config,
+                "labels.txt and manifest.json hold what the DeepStream file needs",
+            ),
+            (
+                "--engine_file",
+                self.engine_file.is_some(),
+                "build the engine on the device it is for: trtexec --onnx=model.onnx --saveEngine=model.engine",
+            ),
+            (
+                "--cal_json_file",
+                self.cal_json_file.is_some(),
+                "quantisation-aware training is not there to export from",
+            ),
+            ("--cal_data_file", self.cal_data_file.is_some(), CALIBRATE),
+            ("--cal_image_dir", self.cal_image_dir.is_some(), CALIBRATE),
+            ("--cal_cache_file", self.cal_cache_file.is_some(), CALIBRATE),
+            ("--force_ptq", self.force_ptq, CALIBRATE),
+        ];
+        if let Some((name, _, instead)) = refused.iter().find(|(_, given, _)| *given) {
+            return Err(Failure::usage(format!("{name} is not supported yet; {instead}")));
+        }
+        let idle = [
+            ("--strict_type_constraints", self.strict_type_constraints),
+            ("--batches", self.batches.is_some()),
+            ("--batch_size", self.batch_size.is_some()),
+            ("--min_batch_size", self.min_batch_size.is_some()),
+            ("--opt_batch_size", self.opt_batch_size.is_some()),
+            ("--max_batch_size", self.max_batch_size.is_some()),
+            ("--max_workspace_size", self.max_workspace_size.is_some()),
+            ("--onnx_route", self.onnx_route.is_some()),
+        ];
+        for (name, _) in idle.iter().filter(|(_, given)| *given) {
+            console::warn(&format!("{name} has no effect: no engine is built and nothing calibrated"));
+        }
+        Ok(())
+    }
+}
+
+const CALIBRATE: &str = "calibrate when the engine is built";
+
+pub fn run(args: &ExportArgs) -> Result<(), Failure> {
+    args.other.check()?;
+    let output = output(args.output.as_deref(), &args.model);
+    let batch = match u32::try_from(args.static_batch_size) {
+        Ok(0) => {
+            return Err(Failure::usage("--static_batch_size 0: a batch needs an image; -1 leaves it open"));
+        }
+        Ok(images) => Batch::Static(images),
+        Err(_) if args.static_batch_size == -1 => Batch::Dynamic,
+        Err(_) => return Err(Failure::usage("--static_batch_size: give a number of images, or -1")),
+    };
+    StatusLog::around(args.results_dir.as_deref(), "YOLOv4 export", |_| {
+        let passphrase = args.key.passphrase()?;
+        let checkpoint = read_checkpoint(&args.model, passphrase.as_ref())?;
+        let spec = match &args.spec {
+            Some(path) => spec::read(path, Verb::Export, false)?,
+            None => spec::check(
+                &format!("{} (its spec)", args.model.display()),
+                &checkpoint.spec,
+                Verb::Export,
+                false,
+            )?,
+        };
+        model::check_fits(&args.model, &checkpoint.detector.classes, &checkpoint.detector.preprocess, &spec)?;
+        let job = ExportJob { checkpoint: &checkpoint, spec: &spec, opset: args.target_opset, batch };
+        let verification = job.write(&output, passphrase.as_ref(), args.force)?;
+        console::print(&format!("{}: {verification}", output.display()));
+        let parameters: usize = checkpoint.params.iter().map(|(_, tensor)| tensor.data().len()).sum();
+        let bytes = std::fs::metadata(&output).map_err(|error| Failure::io(&output, &error))?.len();
+        Ok(((), json!({ "param_count": parameters as f64 / 1e6, "size": bytes as f64 / f64::from(1 << 20) })))
+    })
+}
+
+/// Where the model goes. As in the original, a name that is not an `.onnx` (or `.etlt`) gets `.onnx` appended.
+fn output(given: Option<&Path>, model: &Path) -> PathBuf {
+    let Some(path) = given else { return model.with_extension("onnx") };
+    let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
+    if extension == "onnx" || extension == "etlt" {
+        return path.to_owned();
+    }
+    let mut name = path.as_os_str().to_owned();
+    name.push(".onnx");
+    name.into()
+}
+
+/// What is exported, and how.
+pub struct ExportJob<'a> {
+    pub checkpoint: &'a Checkpoint,
+    /// Says how to suppress, and where sample images are.
+    pub spec: &'a Checked,
+    pub opset: i64,
+    pub batch: Batch,
+}
+
+impl ExportJob<'_> {
+    /// Writes the model, encrypted when its name ends in `.etlt`, with labels and manifest beside it; once it is in place it has
+    /// been read back, run and found to agree with the checkpoint.
+    pub fn write(
+        &self,
+        output: &Path,
+        passphrase: Option<&Passphrase>,
+        force: bool,
+    ) -> Result<Verification, Failure> {
+        if !force && output.exists() {
+            return Err(Failure::usage(format!("{} exists; --force replaces it", output.display())));
+        }
+        let encrypted = output.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("etlt"));
+        let request = ExportRequest {
+            opset: self.opset,
+            batch: self.batch,
+            nms: nms_from_spec(self.spec.nms()),
+            model_file: output.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            encrypted,
+        };
+        let Exported { onnx, labels, manifest } = export(self.checkpoint, &request)?;
+        let bytes = match (encrypted, passphrase) {
+            (true, Some(passphrase)) => seal(&onnx, passphrase)?,
+            (true, None) => {
+                return Err(Failure::usage(
+                    "an .etlt is encrypted: give its key with -k, --key-file or OXIDET_KEY",
+                ));
+            }
+            (false, _) => onnx,
+        };
+        let staged = files::stage(output, &bytes)?;
+        let verification = self.verify(staged.path(), passphrase)?;
+        if !verification.agrees() {
+            return Err(Failure::no(format!(
+                "the exported model does not compute what the checkpoint computes, and was not kept: {verification}"
+            )));
+        }
+        let beside = |name: &str| output.with_file_name(name);
+        warn_of_other_model(&beside("manifest.json"), &manifest);
+        files::write(&beside("labels.txt"), labels.as_bytes())?;
+        files::write(&beside("manifest.json"), manifest.to_json().as_bytes())?;
+        staged.commit()?;
+        Ok(verification)
+    }
+
+    fn verify(&self, path: &Path, passphrase: Option<&Passphrase>) -> Result<Verification, Failure> {
+        let artifact = model::read_artifact(path, passphrase)?;
+        let mut exported = model::prepare(path, &artifact)?;
+        let Checkpoint { detector, params, .. } = self.checkpoint;
+        let mut reference =
+            Executor::new(detector, params).map_err(|error| Failure::bug(error.to_string()))?;
+        let inputs = samples(self.spec, &detector.preprocess);
+        let nms = nms_from_spec(self.spec.nms());
+        verify(&mut reference, &mut *exported, &inputs, &nms).map_err(|error| Failure::bug(error.to_string()))
+    }
+}
+
+fn seal(onnx: &[u8], passphrase: &Passphrase) -> Result<Vec<u8>, Failure> {
+    let mut random = [0; container::RANDOM_LEN];
+    getrandom::fill(&mut random)
+        .map_err(|error| Failure::environment(format!("no random numbers: {error}")))?;
+    container::seal(Kind::Onnx, onnx, passphrase, &random, KdfParams::default())
+        .map_err(|error| Failure::environment(error.to_string()))
+}
+
+/// Inputs to compare on: the first validation images of the spec, or drawn scenes where they are not at hand.
+fn samples(spec: &Checked, preprocess: &Preprocess) -> Vec<Vec<f32>> {
+    let tensor = |image: &oxidet_vision::Image| {
+        let mut tensor = vec![0.0; preprocess.tensor_len()];
+        preprocess.apply(image, &mut tensor);
+        tensor
+    };
+    let validation = || {
+        let dataset = Dataset::open(&spec.dataset().validation_data_sources, spec.classes()).ok()?;
+        let store = ImageStore::new(&dataset);
+        let images = (0..dataset.samples.len().min(SAMPLES)).map(|sample| store.get(&dataset, sample).ok());
+        let tensors: Option<Vec<_>> = images.map(|image| Some(tensor(&*image?))).collect();
+        tensors.filter(|tensors| !tensors.is_empty())
+    };
+    validation().unwrap_or_else(|| {
+        console::info("the spec's validation images are not at hand: the check runs on drawn scenes");
+        (0..SAMPLES as u64).map(|seed| tensor(&scene::draw(seed).image)).collect()
+    })
+}
+
+/// A folder has one manifest; exporting another model into it takes it away from the first.
+fn warn_of_other_model(path: &Path, new: &Manifest) {
+    let Ok(text) = std::fs::read_to_string(path) else { return };
+    match Manifest::parse(&path.to_string_lossy(), &text) {
+        Ok(old) if old.model.onnx_sha256 != new.model.onnx_sha256 && old.model.file != new.model.file => {
+            console::warn(&format!(
+                "{} was about {}; it now describes {}",
+                path.display(),
+                old.model.file,
+                new.model.file
+            ));
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_outputs() {
+        for (given, want) in [
+            (None, "out/w/m_epoch_010.onnx"),
+            (Some("x.onnx"), "x.onnx"),
+            (Some("x.ETLT"), "x.ETLT"),
+            (Some("onnx/x"), "onnx/x.onnx"),
+            (Some("x.tlt"), "x.tlt.onnx"),
+        ] {
+            assert_eq!(output(given.map(Path::new), Path::new("out/w/m_epoch_010.tlt")), Path::new(want));
+        }
+    }
+}
