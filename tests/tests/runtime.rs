@@ -1,0 +1,92 @@
+//! An exported model computes what its checkpoint computes, and broken models are errors.
+
+use oxidet_graph::onnx::Batch;
+use oxidet_proto::container::{KdfParams, Kind, Passphrase, RANDOM_LEN, seal};
+use oxidet_runtime::{Artifact, ArtifactError, Backend, Cpu, Session};
+use oxidet_tests::{NMS, checkpoint, exported, images};
+use oxidet_trainer::interp::Executor;
+use oxidet_vision::{Network, RawDetections};
+
+fn session(onnx: &[u8]) -> Box<dyn Session> {
+    let artifact = Artifact::load(onnx, None).unwrap();
+    Cpu.prepare(&artifact).unwrap().session().unwrap()
+}
+
+#[test]
+fn the_cpu_backend_agrees_with_the_checkpoint() {
+    for (arch, nlayers, activation, channels) in
+        [("cspdarknet_tiny", 0, "", 3), ("cspdarknet_tiny_3l", 0, "mish", 1), ("resnet", 10, "", 3)]
+    {
+        let checkpoint = checkpoint(arch, nlayers, activation, channels);
+        let mut reference = Executor::new(&checkpoint.detector, &checkpoint.params).unwrap();
+        for batch in [Batch::Dynamic, Batch::Static(2)] {
+            let mut session = session(&exported(&checkpoint, 12, batch).onnx);
+            for count in [1, 3] {
+                let input = images(&checkpoint, count);
+                let (mut want, mut got) = (RawDetections::default(), RawDetections::default());
+                reference.run(&input, count, &mut want).unwrap();
+                session.run(&input, count, &mut got).unwrap();
+                assert_eq!((got.batch, got.candidates, got.classes), (count, want.candidates, 3));
+                for (got, want) in got.boxes.iter().zip(&want.boxes).chain(got.scores.iter().zip(&want.scores)) {
+                    assert!((got - want).abs() <= 1e-4 * (1.0 + want.abs()), "{arch} {batch:?}: {got} {want}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_model_says_what_it_is() {
+    let checkpoint = checkpoint("cspdarknet_tiny", 0, "", 3);
+    let model = exported(&checkpoint, 13, Batch::Dynamic);
+    let artifact = Artifact::load(&model.onnx, None).unwrap();
+    assert_eq!(artifact.nms(), Some(&NMS));
+    let metadata = artifact.metadata().unwrap();
+    assert_eq!(metadata.labels, checkpoint.detector.classes);
+    assert_eq!(metadata.preprocess, checkpoint.detector.preprocess);
+    assert_eq!(model.labels, "cat\ndog\nfox\n");
+}
+
+#[test]
+fn an_input_of_the_wrong_size_is_an_error() {
+    let checkpoint = checkpoint("cspdarknet_tiny", 0, "", 3);
+    let mut session = session(&exported(&checkpoint, 12, Batch::Dynamic).onnx);
+    assert!(session.run(&[0.0; 7], 1, &mut RawDetections::default()).is_err());
+    assert!(session.run(&[], 0, &mut RawDetections::default()).is_err());
+}
+
+#[test]
+fn encrypted_models_need_their_key() {
+    let checkpoint = checkpoint("cspdarknet_tiny", 0, "", 3);
+    let onnx = exported(&checkpoint, 12, Batch::Dynamic).onnx;
+    let key = |text: &str| Passphrase::new(text.into()).unwrap();
+    let params = KdfParams { memory_kib: 8, passes: 1, lanes: 1 };
+    let sealed = seal(Kind::Onnx, &onnx, &key("right"), &[7; RANDOM_LEN], params).unwrap();
+    assert!(Artifact::load(&sealed, Some(&key("right"))).is_ok());
+    assert!(matches!(Artifact::load(&sealed, None), Err(ArtifactError::NeedsKey)));
+    let wrong = Artifact::load(&sealed, Some(&key("wrong"))).unwrap_err();
+    assert!(wrong.to_string().contains("wrong key"), "{wrong}");
+    for damaged in [&sealed[..sealed.len() - 1], &sealed[..100], &[&sealed[..], b"x"].concat()] {
+        assert!(Artifact::load(damaged, Some(&key("right"))).is_err());
+    }
+}
+
+#[test]
+fn broken_models_are_errors_and_never_panics() {
+    let checkpoint = checkpoint("cspdarknet_tiny", 0, "", 3);
+    let onnx = exported(&checkpoint, 12, Batch::Dynamic).onnx;
+    for bytes in [&b""[..], b"hello", &[0xff; 64], &onnx[..onnx.len() / 2], &onnx[..onnx.len() - 1]] {
+        assert!(Artifact::load(bytes, None).is_err());
+    }
+    // Damage in the graph (weights are the bulk of the file; their bytes may hold anything).
+    let mut state = 9u64;
+    for _ in 0..60 {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        let mut bad = onnx.clone();
+        let at = (state >> 33) as usize % 6000;
+        bad[at] ^= 1 << (state % 8);
+        if let Ok(artifact) = Artifact::load(&bad, None) {
+            let _ = Cpu.prepare(&artifact);
+        }
+    }
+}
