@@ -35,7 +35,11 @@ impl fmt::Display for Verification {
         write!(
             f,
             "{} images: largest difference {:.1e} of the canvas (boxes), {:.1e} (scores); {} and {} detections",
-            self.images, self.max_box_diff, self.max_score_diff, self.reference_detections, self.other_detections
+            self.images,
+            self.max_box_diff,
+            self.max_score_diff,
+            self.reference_detections,
+            self.other_detections
         )
     }
 }
@@ -67,9 +71,10 @@ pub fn verify(
         let near = |x: f32| x.clamp(-1.0, 2.0);
         let largest = |a: &[f32], b: &[f32], near: &dyn Fn(f32) -> f32| {
             // `max` would lose a value that is not a number; as a difference it counts as infinite.
-            a.iter().zip(b).map(|(a, b)| (near(*a) - near(*b)).abs()).fold(0.0f32, |most, d| {
-                if d.is_nan() { f32::INFINITY } else { most.max(d) }
-            })
+            a.iter()
+                .zip(b)
+                .map(|(a, b)| (near(*a) - near(*b)).abs())
+                .fold(0.0f32, |most, d| if d.is_nan() { f32::INFINITY } else { most.max(d) })
         };
         verification.max_box_diff = verification.max_box_diff.max(largest(&a.boxes, &b.boxes, &near));
         verification.max_score_diff = verification.max_score_diff.max(largest(&a.scores, &b.scores, &|x| x));

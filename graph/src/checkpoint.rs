@@ -52,7 +52,9 @@ pub enum CheckpointError {
     #[error("not a readable checkpoint: {0}")]
     Malformed(String),
     /// A safetensors file of another program.
-    #[error("a safetensors file without oxidet's description of the network; use it as pretrain_model_path instead")]
+    #[error(
+        "a safetensors file without oxidet's description of the network; use it as pretrain_model_path instead"
+    )]
     Foreign,
     /// Written by a later version.
     #[error("checkpoint format {0} is newer than this program reads ({FORMAT}); update oxidet")]
@@ -108,7 +110,8 @@ impl Checkpoint {
             })
             .collect();
         let views = tensors.iter().map(|(name, (shape, bytes))| {
-            let view = TensorView::new(Dtype::F32, shape.to_vec(), bytes).expect("a tensor holds what its shape says");
+            let view = TensorView::new(Dtype::F32, shape.to_vec(), bytes)
+                .expect("a tensor holds what its shape says");
             (name, view)
         });
         let json = serde_json::to_string(&metadata).expect("the description is plain data");
@@ -144,7 +147,9 @@ impl Checkpoint {
         let mut slots: BTreeMap<String, Params> = BTreeMap::new();
         for (name, tensor) in read_tensors(&file)?.iter() {
             match name.strip_prefix(SLOT_PREFIX).and_then(|rest| rest.split_once('/')) {
-                Some((slot, param)) => slots.entry(slot.to_owned()).or_default().insert(param, tensor.clone()),
+                Some((slot, param)) => {
+                    slots.entry(slot.to_owned()).or_default().insert(param, tensor.clone())
+                }
                 None => params.insert(name, tensor.clone()),
             }
         }
@@ -174,7 +179,8 @@ impl Checkpoint {
 /// # Errors
 /// [`CheckpointError::Malformed`] when the file is damaged or holds another number format.
 pub fn read_safetensors(bytes: &[u8]) -> Result<Params, CheckpointError> {
-    let file = SafeTensors::deserialize(bytes).map_err(|error| CheckpointError::Malformed(error.to_string()))?;
+    let file =
+        SafeTensors::deserialize(bytes).map_err(|error| CheckpointError::Malformed(error.to_string()))?;
     read_tensors(&file)
 }
 
@@ -201,14 +207,20 @@ mod tests {
     fn checkpoint() -> Checkpoint {
         let mut builder = GraphBuilder::new();
         let image = builder.input(1);
-        let conv = Conv2d { filters: 6, kernel: 1, stride: 1, padding: Padding::default(), groups: 1, bias: true };
+        let conv =
+            Conv2d { filters: 6, kernel: 1, stride: 1, padding: Padding::default(), groups: 1, bias: true };
         let output = builder.conv("head", image, conv);
         let mut params = Params::new();
         params.insert("head/kernel", Tensor::new([6, 1, 1, 1], vec![1.0, -0.0, 0.5, 1e-30, f32::MAX, 3.0]));
         params.insert("head/bias", Tensor::new([6], vec![0.25; 6]));
         let slots = BTreeMap::from([("m".to_owned(), params.clone())]);
         let training = Some(TrainingState { epoch: 3, step: 99, seed: 7, loss_sum: 1.5, slots });
-        Checkpoint { detector: Detector::for_tests(builder.finish(), output), params, spec: "a: 1".into(), training }
+        Checkpoint {
+            detector: Detector::for_tests(builder.finish(), output),
+            params,
+            spec: "a: 1".into(),
+            training,
+        }
     }
 
     #[test]

@@ -49,10 +49,15 @@ impl Detector {
         }
         let mean = &self.preprocess.mean;
         if mean.len() != channels || !mean.iter().all(|mean| mean.is_finite()) {
-            return Err(format!("image_mean has {} values for {channels} channels, or one is no number", mean.len()));
+            return Err(format!(
+                "image_mean has {} values for {channels} channels, or one is no number",
+                mean.len()
+            ));
         }
         if channels != self.preprocess.channels {
-            return Err(format!("the graph reads {channels} channels, the preprocessing makes another number"));
+            return Err(format!(
+                "the graph reads {channels} channels, the preprocessing makes another number"
+            ));
         }
         if self.heads.is_empty() || self.classes.is_empty() {
             return Err("it has no heads or no classes".into());
@@ -62,15 +67,23 @@ impl Detector {
                 return Err("a head names a node that is not there".into());
             };
             if node.channels != head.geometry.anchors.len() * (5 + self.classes.len()) {
-                return Err(format!("head `{}` has {} channels, which fits neither anchors nor classes", node.name, node.channels));
+                return Err(format!(
+                    "head `{}` has {} channels, which fits neither anchors nor classes",
+                    node.name, node.channels
+                ));
             }
         }
-        let shapes =
-            self.graph.shapes(self.preprocess.height, self.preprocess.width).map_err(|error| error.to_string())?;
+        let shapes = self
+            .graph
+            .shapes(self.preprocess.height, self.preprocess.width)
+            .map_err(|error| error.to_string())?;
         for head in &self.heads {
             let (map, stride) = (shapes[head.output.index()], head.geometry.stride);
             if (map.height * stride, map.width * stride) != (self.preprocess.height, self.preprocess.width) {
-                return Err(format!("head `{}` does not have stride {stride}", self.graph.node(head.output).name));
+                return Err(format!(
+                    "head `{}` does not have stride {stride}",
+                    self.graph.node(head.output).name
+                ));
             }
         }
         Ok(())

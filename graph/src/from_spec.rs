@@ -43,7 +43,12 @@ mod tests {
 
     #[test]
     fn means_come_in_tensor_order() {
-        let mut spec = AugmentationConfig { output_width: 64, output_height: 32, output_channel: 3, ..Default::default() };
+        let mut spec = AugmentationConfig {
+            output_width: 64,
+            output_height: 32,
+            output_channel: 3,
+            ..Default::default()
+        };
         assert_eq!(preprocess_from_spec(&spec), Preprocess::new(64, 32, 3));
         for (name, mean) in [("r", 1.0), ("g", 2.0), ("b", 3.0)] {
             spec.image_mean.insert(name.into(), mean);

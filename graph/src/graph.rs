@@ -115,9 +115,7 @@ fn output_channels(op: &Op, inputs: &[usize]) -> Option<usize> {
         (Op::BatchNorm(_) | Op::Activation(_), [input]) => *input,
         (Op::Concat, [_, ..]) => inputs.iter().try_fold(0usize, |sum, c| sum.checked_add(*c))?,
         (Op::Add, [a, b]) => (a == b).then_some(*a)?,
-        (Op::ChannelSlice { start, len }, [input]) => {
-            (start.checked_add(*len)? <= *input).then_some(*len)?
-        }
+        (Op::ChannelSlice { start, len }, [input]) => (start.checked_add(*len)? <= *input).then_some(*len)?,
         _ => return None,
     };
     (channels > 0).then_some(channels)
@@ -201,7 +199,13 @@ impl GraphBuilder {
     }
 
     /// Appends a selection of consecutive channels.
-    pub fn channel_slice(&mut self, name: impl Into<String>, input: NodeId, start: usize, len: usize) -> NodeId {
+    pub fn channel_slice(
+        &mut self,
+        name: impl Into<String>,
+        input: NodeId,
+        start: usize,
+        len: usize,
+    ) -> NodeId {
         self.push(name, Op::ChannelSlice { start, len }, &[input])
     }
 
@@ -254,5 +258,4 @@ mod tests {
             assert!(bad.validate().is_err(), "{bad:?}");
         }
     }
-
 }

@@ -20,8 +20,8 @@ mod shape;
 
 pub use activation::Activation;
 pub use checkpoint::{Checkpoint, CheckpointError, TrainingState};
-pub use from_spec::{ap_mode_from_spec, nms_from_spec, preprocess_from_spec};
 pub use detector::{Detector, DetectorHead};
+pub use from_spec::{ap_mode_from_spec, nms_from_spec, preprocess_from_spec};
 pub use graph::{Graph, GraphBuilder, Node, NodeId};
 pub use op::{BatchNorm, Conv2d, MaxPool, Op, Padding};
 pub use params::{ParamKind, ParamSpec, Params, ParamsError, Tensor};

@@ -224,7 +224,8 @@ impl Params {
             }
         }
         if self.len() > specs.len() {
-            let known: std::collections::BTreeSet<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
+            let known: std::collections::BTreeSet<&str> =
+                specs.iter().map(|spec| spec.name.as_str()).collect();
             if let Some((name, _)) = self.iter().find(|(name, _)| !known.contains(name)) {
                 return Err(ParamsError::Unknown(name.to_owned()));
             }

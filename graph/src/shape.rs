@@ -50,7 +50,9 @@ pub enum ShapeError {
         width: usize,
     },
     /// Inputs of an add or concat with different sizes.
-    #[error("{node}: inputs of {first} and {other} cannot be joined; the image sides must be multiples of 32")]
+    #[error(
+        "{node}: inputs of {first} and {other} cannot be joined; the image sides must be multiples of 32"
+    )]
     Mismatch {
         /// Name of the node.
         node: String,
@@ -75,7 +77,12 @@ impl Graph {
                 let (height, width) =
                     (map.height + padding.top + padding.bottom, map.width + padding.left + padding.right);
                 if height < kernel || width < kernel {
-                    return Err(ShapeError::WindowTooLarge { node: node.name.clone(), kernel, height, width });
+                    return Err(ShapeError::WindowTooLarge {
+                        node: node.name.clone(),
+                        kernel,
+                        height,
+                        width,
+                    });
                 }
                 Ok(((height - kernel) / stride + 1, (width - kernel) / stride + 1))
             };

@@ -2,8 +2,8 @@
 
 use oxidet_graph::onnx::{Metadata, NMS_OP};
 use oxidet_proto::container::{self, ContainerError, Kind, Passphrase, Sniffed};
-use oxidet_proto::onnx::{self, DataType, GraphProto, ModelProto, NodeProto, OnnxError, ValueInfoProto};
 use oxidet_proto::onnx::tensor_shape_proto::{Dimension, Value};
+use oxidet_proto::onnx::{self, DataType, GraphProto, ModelProto, NodeProto, OnnxError, ValueInfoProto};
 use oxidet_vision::NmsConfig;
 
 use crate::Signature;
@@ -112,11 +112,17 @@ fn input_shape(graph: &GraphProto) -> Result<(usize, usize, usize), ArtifactErro
         _ => None,
     };
     let Some((DataType::Float, [_, channels, height, width])) = dims(input) else {
-        return Err(not_a_detector(format!("input `{}` is not a float image batch [N, C, H, W]", input.name)));
+        return Err(not_a_detector(format!(
+            "input `{}` is not a float image batch [N, C, H, W]",
+            input.name
+        )));
     };
     match (fixed(channels), fixed(height), fixed(width)) {
         (Some(channels @ (1 | 3)), Some(height), Some(width)) => Ok((channels, height, width)),
-        _ => Err(not_a_detector(format!("the size of input `{}` is not fixed, or not that of an image", input.name))),
+        _ => Err(not_a_detector(format!(
+            "the size of input `{}` is not fixed, or not that of an image",
+            input.name
+        ))),
     }
 }
 
@@ -145,14 +151,16 @@ fn cut(graph: &mut GraphProto) -> Result<(Option<NmsConfig>, Option<usize>), Art
     };
     graph.output =
         [boxes, scores].map(|name| ValueInfoProto::unshaped(name, DataType::Float)).into_iter().collect();
-    let (nms, classes) = settings(&node).map_err(|what| not_a_detector(format!("its {NMS_OP} node {what}")))?;
+    let (nms, classes) =
+        settings(&node).map_err(|what| not_a_detector(format!("its {NMS_OP} node {what}")))?;
     Ok((Some(nms), Some(classes)))
 }
 
 fn settings(node: &NodeProto) -> Result<(NmsConfig, usize), String> {
     let count = |name: &str| {
         let value = node.attribute(name).and_then(|attribute| attribute.i);
-        let value = value.and_then(|value| usize::try_from(value).ok()).filter(|value| (1..=1 << 16).contains(value));
+        let value =
+            value.and_then(|value| usize::try_from(value).ok()).filter(|value| (1..=1 << 16).contains(value));
         value.ok_or_else(|| format!("has no sound {name}"))
     };
     let share = |name: &str| {

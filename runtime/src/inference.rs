@@ -40,7 +40,9 @@ pub fn detect(
     network.run(&input, images.len(), &mut raw)?;
     let found = letterboxes.iter().enumerate().map(|(image, letterbox)| {
         let detections = raw.suppress(image, nms).into_iter();
-        detections.map(|d| Found { class: d.class, score: d.score, bbox: letterbox.to_image(&d.bbox) }).collect()
+        detections
+            .map(|d| Found { class: d.class, score: d.score, bbox: letterbox.to_image(&d.bbox) })
+            .collect()
     });
     Ok(found.collect())
 }
@@ -134,7 +136,8 @@ impl Inference {
             let mut images = batch.iter().map(|path| read(path)).collect::<Result<Vec<Image>, _>>()?;
             let found = detect(network, &self.preprocess, &self.nms, &images)?;
             for ((path, image), found) in batch.iter().zip(&mut images).zip(found) {
-                let found: Vec<Found> = found.into_iter().filter(|found| found.score >= self.threshold).collect();
+                let found: Vec<Found> =
+                    found.into_iter().filter(|found| found.score >= self.threshold).collect();
                 summary.images += 1;
                 summary.detections += found.len();
                 self.write(path, image, &found, &labels, &annotated)?;

@@ -14,4 +14,4 @@ mod inference;
 pub use artifact::{Artifact, ArtifactError};
 pub use backend::cpu::Cpu;
 pub use backend::{Backend, Engine, PrepareError, Session, Signature, Unavailable};
-pub use inference::{Inference, InferenceError, InferenceSummary, Found, detect};
+pub use inference::{Found, Inference, InferenceError, InferenceSummary, detect};

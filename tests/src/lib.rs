@@ -7,7 +7,8 @@ use oxidet_trainer::net::{NetConfig, PerHead, build, init_params};
 use oxidet_vision::{NmsConfig, Preprocess};
 
 /// Suppression that keeps plenty.
-pub const NMS: NmsConfig = NmsConfig { score_threshold: 0.01, iou_threshold: 0.5, top_k: 400, keep_top_k: 200 };
+pub const NMS: NmsConfig =
+    NmsConfig { score_threshold: 0.01, iou_threshold: 0.5, top_k: 400, keep_top_k: 200 };
 
 /// A detector with random weights and running statistics that are not the initial ones, so that every operator matters.
 pub fn checkpoint(arch: &str, nlayers: u32, activation: &str, channels: usize) -> Checkpoint {
@@ -42,8 +43,7 @@ pub fn checkpoint(arch: &str, nlayers: u32, activation: &str, channels: usize) -
 
 /// The checkpoint as ONNX.
 pub fn exported(checkpoint: &Checkpoint, opset: i64, batch: Batch) -> Exported {
-    let request =
-        ExportRequest { opset, batch, nms: NMS, model_file: "model.onnx".into(), encrypted: false };
+    let request = ExportRequest { opset, batch, nms: NMS, model_file: "model.onnx".into(), encrypted: false };
     export(checkpoint, &request).expect("the checkpoint can be exported")
 }
 

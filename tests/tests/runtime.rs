@@ -27,8 +27,13 @@ fn the_cpu_backend_agrees_with_the_checkpoint() {
                 reference.run(&input, count, &mut want).unwrap();
                 session.run(&input, count, &mut got).unwrap();
                 assert_eq!((got.batch, got.candidates, got.classes), (count, want.candidates, 3));
-                for (got, want) in got.boxes.iter().zip(&want.boxes).chain(got.scores.iter().zip(&want.scores)) {
-                    assert!((got - want).abs() <= 1e-4 * (1.0 + want.abs()), "{arch} {batch:?}: {got} {want}");
+                for (got, want) in
+                    got.boxes.iter().zip(&want.boxes).chain(got.scores.iter().zip(&want.scores))
+                {
+                    assert!(
+                        (got - want).abs() <= 1e-4 * (1.0 + want.abs()),
+                        "{arch} {batch:?}: {got} {want}"
+                    );
                 }
             }
         }

@@ -40,7 +40,10 @@ pub enum CheckpointFileErrorKind {
 ///
 /// # Errors
 /// [`CheckpointFileError`] names the file.
-pub fn read_checkpoint(path: &Path, passphrase: Option<&Passphrase>) -> Result<Checkpoint, CheckpointFileError> {
+pub fn read_checkpoint(
+    path: &Path,
+    passphrase: Option<&Passphrase>,
+) -> Result<Checkpoint, CheckpointFileError> {
     let read = || Ok(Checkpoint::from_bytes(&read_payload(path, passphrase)?)?);
     read().map_err(|kind| CheckpointFileError { path: path.to_owned(), kind })
 }

@@ -78,7 +78,8 @@ impl Optimizer {
         learning_rate: f64,
     ) -> candle_core::Result<()> {
         for ((param, gradient), state) in trained.iter().zip(gradients).zip(&mut self.state) {
-            let penalty = if param.spec.kind == ParamKind::Kernel { self.penalty } else { Penalty::default() };
+            let penalty =
+                if param.spec.kind == ParamKind::Kernel { self.penalty } else { Penalty::default() };
             op::update(
                 param.var.as_tensor(),
                 gradient,

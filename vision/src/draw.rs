@@ -70,7 +70,8 @@ fn draw_text(image: &mut Image, font: &FontRef<'_>, size: f32, corner: (i64, i64
     let scaled = font.as_scaled(PxScale::from(size));
     let margin = size / 5.0;
     let width: f32 = text.chars().map(|c| scaled.h_advance(font.glyph_id(c))).sum();
-    let (bar_width, bar_height) = ((width + 2.0 * margin).ceil() as i64, (scaled.height() + margin).ceil() as i64);
+    let (bar_width, bar_height) =
+        ((width + 2.0 * margin).ceil() as i64, (scaled.height() + margin).ceil() as i64);
     let left = corner.0.min(image.width as i64 - bar_width).max(0);
     let top = if corner.1 >= bar_height { corner.1 - bar_height } else { corner.1.max(0) };
     fill(image, [left, top, left + bar_width, top + bar_height], bar);

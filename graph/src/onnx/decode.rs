@@ -16,7 +16,8 @@ pub(super) fn write(writer: &mut Writer, detector: &Detector, shapes: &[MapShape
     let constants = Constants::new(detector, shapes);
     let candidates = constants.anchor_h.len();
 
-    let field = |writer: &mut Writer, name: &str, at: i64, len: i64| writer.slice(name, &rows, 3, at, at + len);
+    let field =
+        |writer: &mut Writer, name: &str, at: i64, len: i64| writer.slice(name, &rows, 3, at, at + len);
     let per_row = |writer: &mut Writer, name: &str, data: &[f32]| {
         writer.floats(name, &[1, data.len() as i64, 1, 1], data)
     };

@@ -23,7 +23,9 @@ pub(super) fn value(graph: &Graph, id: NodeId) -> &str {
 fn write_node(writer: &mut Writer, node: &Node, inputs: &[&str], params: &Params) -> Result<(), ParamsError> {
     let name = node.name.as_str();
     let sides = |attribute: &str, side: usize| AttributeProto::ints(attribute, [side as i64; 2]);
-    let pads = |p: Padding| AttributeProto::ints("pads", [p.top, p.left, p.bottom, p.right].map(|cells| cells as i64));
+    let pads = |p: Padding| {
+        AttributeProto::ints("pads", [p.top, p.left, p.bottom, p.right].map(|cells| cells as i64))
+    };
     let parameter = |writer: &mut Writer, kind: ParamKind| -> Result<String, ParamsError> {
         let tensor = params.of(name, kind)?;
         let dims: Vec<i64> = tensor.shape().iter().map(|dim| *dim as i64).collect();
@@ -48,7 +50,8 @@ fn write_node(writer: &mut Writer, node: &Node, inputs: &[&str], params: &Params
         }
         Op::BatchNorm(settings) => {
             let mut operands = vec![inputs[0].to_owned()];
-            for kind in [ParamKind::Gamma, ParamKind::Beta, ParamKind::MovingMean, ParamKind::MovingVariance] {
+            for kind in [ParamKind::Gamma, ParamKind::Beta, ParamKind::MovingMean, ParamKind::MovingVariance]
+            {
                 operands.push(parameter(writer, kind)?);
             }
             let operands: Vec<&str> = operands.iter().map(String::as_str).collect();
@@ -63,7 +66,11 @@ fn write_node(writer: &mut Writer, node: &Node, inputs: &[&str], params: &Params
         }
         Op::Upsample { factor } => {
             // The region of interest is for another mode, but an operand up to opset 12.
-            let roi = if writer.opset < 13 { writer.floats(&format!("{name}/roi"), &[0], &[]) } else { String::new() };
+            let roi = if writer.opset < 13 {
+                writer.floats(&format!("{name}/roi"), &[0], &[])
+            } else {
+                String::new()
+            };
             let scales = [1.0, 1.0, factor as f32, factor as f32];
             let scales = writer.floats(&format!("{name}/scales"), &[4], &scales);
             let attributes = vec![

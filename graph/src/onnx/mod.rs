@@ -9,8 +9,8 @@ mod layers;
 mod metadata;
 
 use oxidet_proto::onnx::{
-    AttributeProto, DataType, Dim, GraphProto, IR_VERSION, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
-    ValueInfoProto,
+    AttributeProto, DataType, Dim, GraphProto, IR_VERSION, ModelProto, NodeProto, OperatorSetIdProto,
+    TensorProto, ValueInfoProto,
 };
 use oxidet_vision::NmsConfig;
 

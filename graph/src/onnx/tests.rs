@@ -9,12 +9,20 @@ use crate::{Activation, Conv2d, DetectorHead, GraphBuilder, MaxPool, Padding, Te
 const NMS: NmsConfig = NmsConfig { score_threshold: 0.001, iou_threshold: 0.5, top_k: 400, keep_top_k: 200 };
 
 fn detector() -> (Detector, Params) {
-    let conv = |filters, stride| Conv2d { filters, kernel: 3, stride, padding: Padding::all(1), groups: 1, bias: true };
+    let conv = |filters, stride| Conv2d {
+        filters,
+        kernel: 3,
+        stride,
+        padding: Padding::all(1),
+        groups: 1,
+        bias: true,
+    };
     let mut builder = GraphBuilder::new();
     let image = builder.input(3);
     let half = builder.conv("half", image, conv(4, 2));
     let half = builder.activation("half_mish", half, Activation::Mish);
-    let pooled = builder.max_pool("pool", half, MaxPool { kernel: 2, stride: 2, padding: Padding::default() });
+    let pooled =
+        builder.max_pool("pool", half, MaxPool { kernel: 2, stride: 2, padding: Padding::default() });
     let slice = builder.channel_slice("slice", pooled, 2, 2);
     let up = builder.upsample("up", slice, 2);
     let joined = builder.concat("joined", &[up, half]);

@@ -3,7 +3,9 @@
 //! `w' = w · γ / √(σ² + ε)` per output channel and `b' = β + (b − μ) · γ / √(σ² + ε)`: the folded network computes the
 //! same function with one operator less per layer. The arithmetic is done in f64 and rounded once.
 
-use crate::{Conv2d, Detector, DetectorHead, Graph, GraphBuilder, NodeId, Op, ParamKind, Params, ParamsError, Tensor};
+use crate::{
+    Conv2d, Detector, DetectorHead, Graph, GraphBuilder, NodeId, Op, ParamKind, Params, ParamsError, Tensor,
+};
 
 /// Returns `detector` and `params` with every batch normalisation that directly follows a convolution folded into it,
 /// when nothing else reads the convolution. The convolution keeps its name and gains a bias.
@@ -85,7 +87,8 @@ fn folded_weights(
     let mut weights = Vec::with_capacity(kernel.data().len());
     let mut bias = Vec::with_capacity(conv.channels);
     for (filter, old) in kernel.data().chunks_exact(per_filter).enumerate() {
-        let factor = f64::from(gamma[filter]) / (f64::from(variance[filter]) + f64::from(settings.epsilon)).sqrt();
+        let factor =
+            f64::from(gamma[filter]) / (f64::from(variance[filter]) + f64::from(settings.epsilon)).sqrt();
         weights.extend(old.iter().map(|w| (f64::from(*w) * factor) as f32));
         let offset = old_bias.map_or(0.0, |bias| f64::from(bias[filter])) - f64::from(mean[filter]);
         bias.push((f64::from(beta[filter]) + offset * factor) as f32);
@@ -126,7 +129,8 @@ mod tests {
         let names: Vec<&str> = folded.graph.nodes().iter().map(|node| node.name.as_str()).collect();
         assert_eq!(names, ["Input", "c", "r", "lone_bn"]);
         folded_params.check(&folded.graph).unwrap();
-        let (w, b) = (folded_params.get("c/kernel").unwrap().data(), folded_params.get("c/bias").unwrap().data());
+        let (w, b) =
+            (folded_params.get("c/kernel").unwrap().data(), folded_params.get("c/bias").unwrap().data());
         for x in [-1.0f32, 0.0, 2.5] {
             let first = (2.0 * x + 0.5 - 0.3) / (4.0f32 + 1e-3).sqrt() * 1.5 + 0.1;
             let second = (-3.0 * x + 0.25 - 0.7) / (0.25f32 + 1e-3).sqrt() * 0.5 - 0.2;

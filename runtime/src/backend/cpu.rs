@@ -85,7 +85,10 @@ impl Network for CpuSession {
         let Signature { channels, height, width, classes, .. } = self.signature;
         let len = channels * height * width;
         if batch == 0 || input.len() != batch * len {
-            return Err(error(format!("{} values for {batch} images of {channels}x{height}x{width}", input.len())));
+            return Err(error(format!(
+                "{} values for {batch} images of {channels}x{height}x{width}",
+                input.len()
+            )));
         }
         if let Some(fixed) = self.signature.batch.filter(|fixed| *fixed != batch) {
             return self.run_fixed(input, batch, fixed, out);
@@ -98,7 +101,8 @@ impl Network for CpuSession {
                 made
             }
         };
-        let tensor = Tensor::from_shape(&[batch, channels, height, width], input).map_err(|e| error(e.to_string()))?;
+        let tensor =
+            Tensor::from_shape(&[batch, channels, height, width], input).map_err(|e| error(e.to_string()))?;
         let executor = self.executor.clone();
         let result = guarded(|| multithread_tract_scope(executor, || plan.run(tvec!(tensor.into()))));
         let outputs = result.map_err(error)?;

@@ -150,7 +150,11 @@ impl NetConfig {
             nlayers: net.nlayers,
             activation: net.activation.clone(),
             force_relu: net.force_relu,
-            anchors: PerHead { big: anchors.big.clone(), mid: anchors.mid.clone(), small: anchors.small.clone() },
+            anchors: PerHead {
+                big: anchors.big.clone(),
+                mid: anchors.mid.clone(),
+                small: anchors.small.clone(),
+            },
             grid_xy_extend: PerHead {
                 big: net.big_grid_xy_extend,
                 mid: net.mid_grid_xy_extend,

@@ -44,7 +44,10 @@ mod tests {
 
     #[test]
     fn a_resumed_log_keeps_the_epochs_before() {
-        let log = format!("{}1,0.5,2.0,0.1,0.5,3.0\n2,nan,1.5,0.1,nan,nan\n3,0.6,1.0,0.1,0.6,2.0\n", header(&["a".into()]));
+        let log = format!(
+            "{}1,0.5,2.0,0.1,0.5,3.0\n2,nan,1.5,0.1,nan,nan\n3,0.6,1.0,0.1,0.6,2.0\n",
+            header(&["a".into()])
+        );
         assert_eq!(up_to(&log, 2).lines().count(), 3);
         assert!(up_to(&log, 2).ends_with("2,nan,1.5,0.1,nan,nan\n"));
         assert_eq!(up_to("", 5), "");

@@ -59,10 +59,15 @@ impl<'a> Run<'a> {
     fn prepare(request: &TrainRequest<'a>, listen: &mut dyn FnMut(Event<'_>)) -> Result<Self, TrainError> {
         let spec = request.spec;
         let (data, training, eval) = (spec.dataset(), spec.training(), spec.eval());
-        let missing = |what: &str| TrainError::Spec(format!("training_config.{what} is not set; training needs it"));
-        let rule = training.optimizer.as_ref().and_then(rule_from_spec).ok_or_else(|| missing("optimizer"))?;
-        let schedule =
-            training.learning_rate.as_ref().and_then(Schedule::from_spec).ok_or_else(|| missing("learning_rate"))?;
+        let missing =
+            |what: &str| TrainError::Spec(format!("training_config.{what} is not set; training needs it"));
+        let rule =
+            training.optimizer.as_ref().and_then(rule_from_spec).ok_or_else(|| missing("optimizer"))?;
+        let schedule = training
+            .learning_rate
+            .as_ref()
+            .and_then(Schedule::from_spec)
+            .ok_or_else(|| missing("learning_rate"))?;
 
         let detector = net::build(&NetConfig::from_spec(spec))?;
         let Start { params, state, loaded } = start(spec, &detector, request.passphrase)?;
@@ -77,9 +82,13 @@ impl<'a> Run<'a> {
 
         let net = TrainNet::new(&detector, &params, freeze(spec, &detector))?;
         let penalty = penalty_from_spec(training.regularizer.as_ref());
-        let optimizer = Optimizer::new(rule, penalty, net.trained(), &state.slots).map_err(|what| TrainError::Weights {
-            path: training.resume_model_path.clone().unwrap_or_default().into(),
-            what: format!("the checkpoint lacks the optimiser's {what}; it was trained with another optimizer"),
+        let optimizer = Optimizer::new(rule, penalty, net.trained(), &state.slots).map_err(|what| {
+            TrainError::Weights {
+                path: training.resume_model_path.clone().unwrap_or_default().into(),
+                what: format!(
+                    "the checkpoint lacks the optimiser's {what}; it was trained with another optimizer"
+                ),
+            }
         })?;
         let settings = LoaderSettings {
             seed: state.seed,
@@ -265,14 +274,16 @@ impl<'a> Run<'a> {
         let labels = self.request.results_dir.join("model_output_labels.txt");
         write(&labels, &self.detector.classes.join("\n"))?;
         let log = self.log_path();
-        let before = if self.state.epoch > 0 { fs::read_to_string(&log).unwrap_or_default() } else { String::new() };
+        let before =
+            if self.state.epoch > 0 { fs::read_to_string(&log).unwrap_or_default() } else { String::new() };
         let kept = csv::up_to(&before, self.state.epoch);
         write(&log, &if kept.is_empty() { csv::header(&self.detector.classes) } else { kept })
     }
 
     fn log(&self, epoch: &Epoch) -> Result<(), TrainError> {
         let path = self.log_path();
-        let before = fs::read_to_string(&path).map_err(|source| TrainError::Io { path: path.clone(), source })?;
+        let before =
+            fs::read_to_string(&path).map_err(|source| TrainError::Io { path: path.clone(), source })?;
         write(&path, &(before + &csv::row(epoch, self.detector.classes.len())))
     }
 }

@@ -53,7 +53,10 @@ fn resume(path: &Path, detector: &Detector, passphrase: Option<&Passphrase>) -> 
     let checkpoint = read_checkpoint(path, passphrase)?;
     let other = &checkpoint.detector;
     for (field, same) in [
-        ("network (arch, nlayers, activation, force_relu or number of anchors)", other.graph == detector.graph),
+        (
+            "network (arch, nlayers, activation, force_relu or number of anchors)",
+            other.graph == detector.graph,
+        ),
         ("classes", other.classes == detector.classes),
         ("anchors or grid_xy_extend", other.geometry() == detector.geometry()),
         ("input size, channels or image_mean", other.preprocess == detector.preprocess),

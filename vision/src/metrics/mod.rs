@@ -152,7 +152,10 @@ mod tests {
     fn a_difficult_object_does_not_take_a_second_detection_from_its_neighbour() {
         let mut metric = MeanAveragePrecision::new(1, 0.5, Mode::Sample);
         let (hard, plain) = ([0.0, 0.0, 0.5, 0.5], [0.0, 0.1, 0.5, 0.6]);
-        metric.update(&[t(0, true, hard), t(0, false, plain)], &[d(0, 0.9, hard), d(0, 0.8, [0.0, 0.02, 0.5, 0.52])]);
+        metric.update(
+            &[t(0, true, hard), t(0, false, plain)],
+            &[d(0, 0.9, hard), d(0, 0.8, [0.0, 0.02, 0.5, 0.52])],
+        );
         assert_eq!(metric.compute().per_class[0].true_positives, 1);
     }
 
