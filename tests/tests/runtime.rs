@@ -8,8 +8,8 @@ use oxidet_trainer::interp::Executor;
 use oxidet_vision::{Network, RawDetections};
 
 fn session(onnx: &[u8]) -> Box<dyn Session> {
-    let artifact = Artifact::load(onnx, None).unwrap();
-    Cpu.prepare(&artifact).unwrap().session().unwrap()
+    let artifact = Artifact::load(onnx, None).expect("the model is sound");
+    Cpu.prepare(&artifact).and_then(|engine| engine.session()).expect("the backend runs it")
 }
 
 #[test]

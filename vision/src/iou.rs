@@ -24,10 +24,7 @@ fn ordered(b: &NormBox) -> NormBox {
 /// Intersection over union of two (width, height) shapes centred at one point, in [0, 1].
 pub fn shape_iou(a: (f64, f64), b: (f64, f64)) -> f64 {
     let intersection = a.0.min(b.0) * a.1.min(b.1);
-    if !(intersection > 0.0) {
-        return 0.0;
-    }
-    intersection / (a.0 * a.1 + b.0 * b.1 - intersection)
+    if intersection > 0.0 { intersection / (a.0 * a.1 + b.0 * b.1 - intersection) } else { 0.0 }
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ yolov4_config {{
   mid_grid_xy_extend: 0.05
 }}
 training_config {{
-  batch_size_per_gpu: 8
+  batch_size_per_gpu: 4
   num_epochs: {EPOCHS}
   checkpoint_interval: {EPOCHS}
   learning_rate {{

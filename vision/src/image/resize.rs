@@ -58,7 +58,7 @@ mod tests {
         for (channels, from, to) in
             [(3, (7, 5), (16, 12)), (1, (40, 31), (13, 9)), (3, (33, 20), (32, 32)), (1, (1, 1), (3, 2))]
         {
-            let data = (0..from.0 * from.1 * channels).map(|i| (i * 2654435761 >> 7) as u8).collect();
+            let data = (0..from.0 * from.1 * channels).map(|i| ((i * 2654435761) >> 7) as u8).collect();
             let image = Image { width: from.0, height: from.1, channels, data };
             let got = resize(&image, to.0, to.1);
             for (got, want) in got.data.iter().zip(reference(&image, to.0, to.1)) {
