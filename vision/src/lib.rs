@@ -1,7 +1,7 @@
 //! Pixels and boxes: the mathematics of a detector that every other crate shares.
 //!
-//! There is one preprocessing ([`Preprocess`]), one decoding of the heads ([`decode`]), one suppression ([`suppress`]), one
-//! overlap ([`iou`]) and one average precision ([`metrics`]). Everything works on bytes and slices; this crate knows no
+//! There is one preprocessing ([`Preprocess`]), one decoding of the heads ([`decode()`]), one suppression ([`suppress`]), one
+//! overlap ([`iou()`]) and one average precision ([`metrics`]). Everything works on bytes and slices; this crate knows no
 //! files, no tensor framework and no ONNX.
 
 mod boxes;

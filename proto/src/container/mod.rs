@@ -3,7 +3,7 @@
 //! AES-256-GCM in chunks (the STREAM construction) under a key that Argon2id derives from a passphrase. The
 //! header is authenticated with every chunk, and tells a wrong passphrase from damage. Byte layout:
 //! `docs/formats/etlt.md`. This is not NVIDIA's format of the same file extensions, which is closed;
-//! [`sniff`] recognises it.
+//! [`sniff()`] recognises it.
 
 mod error;
 mod header;

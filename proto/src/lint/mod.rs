@@ -1,12 +1,12 @@
 //! Whether a spec makes sense: rules over the typed messages, each with a stable code.
 //!
-//! - [`report`] is what `oxidet lint` prints: every finding of a text, whatever it is for.
+//! - [`report()`] is what `oxidet lint` prints: every finding of a text, whatever it is for.
 //! - [`check`] is the door to everything else: only a spec without errors for the verb at hand becomes a
 //!   [`Checked`].
 //! - [`unsupported`] lists the fields that a spec uses and this version does not honour.
 //!
 //! Bounds mean what the documentation of the original says, with the number the user wrote: 0.3 is 0.3,
-//! although its `f32` is a little more. Rules are grouped by section in `rules/`; [`rules`] lists them all.
+//! although its `f32` is a little more. Rules are grouped by section in `rules/`; [`rules()`] lists them all.
 
 mod checked;
 mod findings;
