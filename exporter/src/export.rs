@@ -16,6 +16,8 @@ pub struct ExportRequest {
     pub batch: Batch,
     /// Settings of the suppression node.
     pub nms: NmsConfig,
+    /// `scoreBits` of that node.
+    pub score_bits: u32,
     /// File name of the model, for the manifest.
     pub model_file: String,
     /// Whether that file is encrypted.
@@ -51,7 +53,12 @@ pub enum ExportError {
 /// [`ExportError`]
 pub fn export(checkpoint: &Checkpoint, request: &ExportRequest) -> Result<Exported, ExportError> {
     let (detector, params) = pass::fold_batch_norm(&checkpoint.detector, &checkpoint.params)?;
-    let options = WriteOptions { opset: request.opset, batch: request.batch, nms: Some(request.nms) };
+    let options = WriteOptions {
+        opset: request.opset,
+        batch: request.batch,
+        nms: Some(request.nms),
+        score_bits: request.score_bits,
+    };
     let onnx = onnx::write(&detector, &params, &options)?.to_bytes();
     let labels = detector.classes.iter().map(|class| format!("{class}\n")).collect();
     let manifest = manifest(&detector, request, &onnx);

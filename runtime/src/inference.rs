@@ -216,7 +216,11 @@ fn read(path: &Path) -> Result<Image, InferenceError> {
 /// Writes a file whole or not at all.
 fn save(path: &Path, bytes: &[u8]) -> Result<(), InferenceError> {
     let write = || {
-        let mut file = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(Path::new(".")))?;
+        let mut builder = tempfile::Builder::new();
+        // Temporary files are private by default; a result is as readable as the user's umask allows.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let mut file = builder.tempfile_in(path.parent().unwrap_or(Path::new(".")))?;
         file.write_all(bytes)?;
         file.persist(path)?;
         Ok(())

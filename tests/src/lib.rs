@@ -43,7 +43,14 @@ pub fn checkpoint(arch: &str, nlayers: u32, activation: &str, channels: usize) -
 
 /// The checkpoint as ONNX.
 pub fn exported(checkpoint: &Checkpoint, opset: i64, batch: Batch) -> Exported {
-    let request = ExportRequest { opset, batch, nms: NMS, model_file: "model.onnx".into(), encrypted: false };
+    let request = ExportRequest {
+        opset,
+        batch,
+        nms: NMS,
+        score_bits: 0,
+        model_file: "model.onnx".into(),
+        encrypted: false,
+    };
     export(checkpoint, &request).expect("the checkpoint can be exported")
 }
 

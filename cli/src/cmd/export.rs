@@ -235,6 +235,7 @@ impl ExportJob<'_> {
             opset: self.opset,
             batch: self.batch,
             nms: nms_from_spec(self.spec.nms()),
+            score_bits: self.spec.nms().infer_nms_score_bits,
             model_file: output.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             encrypted,
         };

@@ -47,6 +47,8 @@ pub struct WriteOptions {
     pub batch: Batch,
     /// Settings of the suppression node. Without them the outputs are the raw boxes and scores.
     pub nms: Option<NmsConfig>,
+    /// `scoreBits` of that node: bits of a half-precision score that are sorted; 0 sorts all.
+    pub score_bits: u32,
 }
 
 /// A detector that cannot be written.
@@ -60,7 +62,7 @@ pub enum WriteError {
     #[error("a static batch needs at least one image")]
     EmptyBatch,
     /// More detections than the plugin sorts.
-    #[error("the NMS plugin takes at most 4096 candidates per class; top_k is {0}, use at most 2048")]
+    #[error("the NMS plugin keeps 1 to 2048 detections (4096 candidates per class); top_k is {0}")]
     TopK(usize),
     /// The parameters are not those of the network.
     #[error(transparent)]
@@ -97,7 +99,7 @@ pub fn write(detector: &Detector, params: &Params, options: &WriteOptions) -> Re
     let float = |name: &str, shape: &[Dim<'_>]| ValueInfoProto::tensor(name, DataType::Float, shape);
     let outputs = match &options.nms {
         Some(nms) => {
-            write_nms(&mut graph, nms, detector.classes.len())?;
+            write_nms(&mut graph, nms, options.score_bits, detector.classes.len())?;
             let kept = fixed(nms.keep_top_k);
             vec![
                 ValueInfoProto::tensor("BatchedNMS", DataType::Int32, &[batch, Dim::Fixed(1)]),
@@ -131,7 +133,7 @@ pub fn write(detector: &Detector, params: &Params, options: &WriteOptions) -> Re
 }
 
 /// The plugin node of TensorRT that suppresses. Its attributes are those TAO writes, with version and namespace spelled out.
-fn write_nms(graph: &mut Writer, nms: &NmsConfig, classes: usize) -> Result<(), WriteError> {
+fn write_nms(graph: &mut Writer, nms: &NmsConfig, score_bits: u32, classes: usize) -> Result<(), WriteError> {
     if nms.top_k > 4096 || nms.keep_top_k > nms.top_k || nms.keep_top_k == 0 {
         return Err(WriteError::TopK(nms.keep_top_k));
     }
@@ -149,7 +151,7 @@ fn write_nms(graph: &mut Writer, nms: &NmsConfig, classes: usize) -> Result<(), 
         ("keepTopK", nms.keep_top_k as i64),
         ("isNormalized", 1),
         ("clipBoxes", 1),
-        ("scoreBits", 0),
+        ("scoreBits", score_bits.into()),
     ];
     let node = ints.into_iter().fold(node, |node, (name, value)| node.attr(AttributeProto::int(name, value)));
     let node = node

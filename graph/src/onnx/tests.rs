@@ -49,7 +49,7 @@ fn detector() -> (Detector, Params) {
 }
 
 fn options(opset: i64, batch: Batch, nms: Option<NmsConfig>) -> WriteOptions {
-    WriteOptions { opset, batch, nms }
+    WriteOptions { opset, batch, nms, score_bits: 3 }
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn the_contract_holds() {
         ("keepTopK", 200),
         ("isNormalized", 1),
         ("clipBoxes", 1),
-        ("scoreBits", 0),
+        ("scoreBits", 3),
     ] {
         assert_eq!(int(name), Some(value), "{name}");
     }
