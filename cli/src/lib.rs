@@ -6,6 +6,7 @@ mod console;
 mod demo;
 mod exit;
 mod files;
+mod heap;
 mod key;
 mod model;
 mod progress;
@@ -24,6 +25,7 @@ use exit::Failure;
 
 /// Runs the program called `program` with the arguments of this process.
 pub fn main(program: &'static str) -> ExitCode {
+    heap::keep_large_pieces();
     exit::report_panics_as_bugs();
     let code = panic::catch_unwind(|| match run(program) {
         Ok(()) => exit::DONE,

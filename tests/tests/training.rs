@@ -1,0 +1,133 @@
+//! A whole run on a tiny data set: it learns, it writes what it should, and stopping changes nothing.
+
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use oxidet_proto::container::Passphrase;
+use oxidet_proto::lint::{Checked, Verb, check};
+use oxidet_proto::spec::parse_experiment;
+use oxidet_trainer::checkpoint_file::read_checkpoint;
+use oxidet_trainer::train::{Event, TrainRequest, TrainSummary, train};
+use oxidet_vision::Image;
+use oxidet_vision::image::encode_png;
+
+/// Bright squares on dark ground.
+fn draw(dir: &Path, images: usize) {
+    for folder in ["images", "labels"] {
+        fs::create_dir_all(dir.join(folder)).expect("the folder can be made");
+    }
+    for i in 0..images {
+        let mut image = Image::filled(64, 64, &[30, 40, (i * 5) as u8]);
+        let (x, y, side) = (4 + i * 5 % 30, 6 + i * 11 % 28, 18 + i % 8);
+        image.paste(&Image::filled(side, side, &[220, 200, 180]), x as isize, y as isize);
+        let label = format!("square 0 0 0 {x} {y} {} {} 0 0 0 0 0 0 0\n", x + side, y + side);
+        fs::write(dir.join(format!("images/{i}.png")), encode_png(&image).expect("it encodes"))
+            .expect("written");
+        fs::write(dir.join(format!("labels/{i}.txt")), label).expect("written");
+    }
+}
+
+fn spec(dir: &Path, load: &str) -> Checked {
+    let dir = dir.display();
+    let source = format!("label_directory_path: \"{dir}/labels\" image_directory_path: \"{dir}/images\"");
+    let text = format!(
+        r#"random_seed: 3
+yolov4_config {{
+  arch: "cspdarknet_tiny" big_anchor_shape: "[(24, 24)]" mid_anchor_shape: "[(18, 18)]"
+  box_matching_iou: 0.25 matching_neutral_box_iou: 0.5
+  loss_loc_weight: 1 loss_neg_obj_weights: 1 loss_class_weights: 1
+}}
+training_config {{
+  batch_size_per_gpu: 4 num_epochs: 6 checkpoint_interval: 3 {load}
+  learning_rate {{ soft_start_cosine_annealing_schedule {{ min_learning_rate: 1e-6 max_learning_rate: 2e-3 soft_start: 0.1 }} }}
+  regularizer {{ type: L2 weight: 1e-5 }}
+  optimizer {{ adam {{ epsilon: 1e-7 beta1: 0.9 beta2: 0.999 }} }}
+}}
+eval_config {{ batch_size: 4 matching_iou_threshold: 0.5 }}
+nms_config {{ confidence_threshold: 0.01 clustering_iou_threshold: 0.5 top_k: 100 }}
+augmentation_config {{
+  hue: 0.1 saturation: 1.2 exposure: 1.2 horizontal_flip: 0.5 vertical_flip: 0.5 jitter: 0.1
+  output_width: 64 output_height: 64 output_channel: 3 mosaic_min_ratio: 0.2
+}}
+dataset_config {{
+  data_sources {{ {source} }} validation_data_sources {{ {source} }}
+  include_difficult_in_training: true
+  target_class_mapping {{ key: "square" value: "square" }}
+}}
+"#
+    );
+    let parsed = parse_experiment("spec.txt", &text).unwrap_or_else(|problems| panic!("{problems}"));
+    check(parsed, Verb::Train).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+/// Trains; stops after `stop_after` steps where that is given. Returns the summary and the losses of the epochs.
+fn run(
+    spec: &Checked,
+    dir: &Path,
+    key: Option<&Passphrase>,
+    stop_after: Option<usize>,
+) -> (TrainSummary, Vec<f64>) {
+    let stop = AtomicBool::new(false);
+    let (mut steps, mut losses) = (0, Vec::new());
+    let request = TrainRequest { spec, results_dir: dir, passphrase: key, stop: &stop };
+    let summary = train(&request, &mut |event| match event {
+        Event::Step(_) => {
+            steps += 1;
+            stop.store(Some(steps) == stop_after, Ordering::Relaxed);
+        }
+        Event::Epoch(epoch) => losses.push(epoch.loss),
+        _ => {}
+    });
+    (summary.unwrap_or_else(|error| panic!("{error}")), losses)
+}
+
+#[test]
+fn a_stopped_and_resumed_run_ends_where_an_uninterrupted_one_does() {
+    let data = tempfile::tempdir().expect("a folder");
+    draw(data.path(), 10);
+    let results = tempfile::tempdir().expect("a folder");
+    let whole = results.path().join("whole");
+    let (uninterrupted, losses) = run(&spec(data.path(), ""), &whole, None, None);
+    assert_eq!(losses.len(), 6);
+    assert!(losses[5] < losses[0] / 2.0, "the loss falls: {losses:?}");
+
+    // Three steps an epoch: seven steps end inside the third.
+    let parts = results.path().join("parts");
+    let key = Passphrase::new("key".into()).expect("not empty");
+    let (stopped, _) = run(&spec(data.path(), ""), &parts, Some(&key), Some(7));
+    assert!(stopped.interrupted);
+    let load = format!("resume_model_path: \"{}\"", stopped.checkpoint.display());
+    let (resumed, _) = run(&spec(data.path(), &load), &parts, Some(&key), None);
+    assert_eq!(resumed.checkpoint.file_name(), uninterrupted.checkpoint.file_name());
+
+    let read = |path: &Path, key| read_checkpoint(path, key).unwrap_or_else(|error| panic!("{error}"));
+    let (a, b) = (read(&uninterrupted.checkpoint, None), read(&resumed.checkpoint, Some(&key)));
+    assert!(a.params == b.params, "weights and running statistics are equal to the last bit");
+    assert!(a.training == b.training, "so are the optimiser's state and the counters");
+    let log =
+        |dir: &Path| fs::read_to_string(dir.join("yolov4_training_log_cspdarknet_tiny.csv")).expect("a log");
+    assert_eq!(log(&whole), log(&parts));
+    assert_eq!(log(&whole).lines().count(), 7);
+    assert_eq!(fs::read_to_string(whole.join("model_output_labels.txt")).ok().as_deref(), Some("square"));
+}
+
+#[test]
+fn a_run_starts_from_the_weights_of_another() {
+    let data = tempfile::tempdir().expect("a folder");
+    draw(data.path(), 4);
+    let results = tempfile::tempdir().expect("a folder");
+    let (first, _) = run(&spec(data.path(), ""), &results.path().join("first"), None, None);
+    let load = format!("pretrain_model_path: \"{}\"", first.checkpoint.display());
+    let (_, losses) = run(&spec(data.path(), &load), &results.path().join("second"), None, None);
+    let (_, from_scratch) = run(&spec(data.path(), ""), &results.path().join("third"), None, None);
+    assert!(losses[0] < from_scratch[0] / 2.0, "{losses:?} {from_scratch:?}");
+
+    let nonsense = results.path().join("nonsense.tlt");
+    fs::write(&nonsense, b"no checkpoint").expect("written");
+    let spec = spec(data.path(), &format!("pretrain_model_path: \"{}\"", nonsense.display()));
+    let stop = AtomicBool::new(false);
+    let request = TrainRequest { spec: &spec, results_dir: results.path(), passphrase: None, stop: &stop };
+    let error = train(&request, &mut |_| {}).expect_err("nonsense is refused");
+    assert!(error.to_string().contains("nonsense.tlt"), "{error}");
+}
