@@ -121,7 +121,7 @@ fn a_run_starts_from_the_weights_of_another() {
     let load = format!("pretrain_model_path: \"{}\"", first.checkpoint.display());
     let (_, losses) = run(&spec(data.path(), &load), &results.path().join("second"), None, None);
     let (_, from_scratch) = run(&spec(data.path(), ""), &results.path().join("third"), None, None);
-    assert!(losses[0] < from_scratch[0] / 2.0, "{losses:?} {from_scratch:?}");
+    assert!(losses[0] < 0.75 * from_scratch[0], "{losses:?} {from_scratch:?}");
 
     let nonsense = results.path().join("nonsense.tlt");
     fs::write(&nonsense, b"no checkpoint").expect("written");
