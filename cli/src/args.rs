@@ -38,6 +38,7 @@ pub enum Command {
 
 /// Options of every command. Those about GPUs are TAO's launcher's.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub struct Launcher {
     /// What to tell besides results
     #[arg(long = "log-level", global = true, value_enum, default_value_t = Level::Info)]

@@ -20,10 +20,10 @@ pub fn start(level: Level, log_file: Option<&Path>) -> Result<(), Failure> {
     let file = match log_file {
         Some(path) => {
             if let Some(dir) = path.parent() {
-                std::fs::create_dir_all(dir).map_err(|error| Failure::io(dir, &error))?;
+                std::fs::create_dir_all(dir).map_err(|error| Failure::output(dir, &error))?;
             }
             let file = OpenOptions::new().create(true).append(true).open(path);
-            Some(Mutex::new(file.map_err(|error| Failure::io(path, &error))?))
+            Some(Mutex::new(file.map_err(|error| Failure::output(path, &error))?))
         }
         None => None,
     };

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io;
 use std::panic;
+use std::sync::{Mutex, PoisonError};
 
 use oxidet_exporter::ExportError;
 use oxidet_proto::prototxt::Diagnostics;
@@ -72,9 +73,14 @@ impl Failure {
         Self::new(USAGE, String::new())
     }
 
-    /// A system error about `path`. What is not there is the caller's data, everything else the computer's fault.
+    /// A system error on reading `path`. What is not there is the caller's data, everything else the computer's fault.
     pub fn io(path: &std::path::Path, error: &io::Error) -> Self {
         Self::new(io_code(error), format!("{}: {error}", path.display()))
+    }
+
+    /// A system error on writing `path`.
+    pub fn output(path: &std::path::Path, error: &io::Error) -> Self {
+        Self::new(ENVIRONMENT, format!("{}: {error}", path.display()))
     }
 
     /// A model file that does not open.
@@ -167,7 +173,7 @@ impl From<TrainError> for Failure {
             TrainError::Checkpoint(error) => return error.into(),
             TrainError::Spec(_) | TrainError::Net(_) => USAGE,
             TrainError::Weights { .. } => DATA,
-            TrainError::Io { ref source, .. } => io_code(source),
+            TrainError::Io { .. } => ENVIRONMENT,
             TrainError::Diverged { .. } => NO,
             _ => BUG,
         };
@@ -182,14 +188,23 @@ pub fn finish_parsing(error: &clap::Error) -> Result<(), Failure> {
     if error.use_stderr() { Err(Failure::new(USAGE, "")) } else { Ok(()) }
 }
 
-/// A panic is our mistake, and says so in one sentence instead of a backtrace.
-pub fn report_panics_as_bugs() {
+/// What the last panic said.
+static PANIC: Mutex<String> = Mutex::new(String::new());
+
+/// Keeps panics quiet: one that a backend catches is no news, and [`run_guarded`] tells of the others.
+pub fn keep_panics_quiet() {
     panic::set_hook(Box::new(|panic| {
         let what = panic.payload_as_str().unwrap_or("a panic without words");
         let place =
             panic.location().map(|place| format!(" ({}:{})", place.file(), place.line())).unwrap_or_default();
-        console::error(&format!(
-            "internal error: {what}{place}; this is a mistake of oxidet, please report it"
-        ));
+        *PANIC.lock().unwrap_or_else(PoisonError::into_inner) = format!("internal error: {what}{place}");
     }));
+}
+
+/// Runs the program. A panic is our mistake, and says so in one sentence instead of a backtrace.
+pub fn run_guarded(run: impl FnOnce() -> Result<(), Failure> + panic::UnwindSafe) -> Result<(), Failure> {
+    panic::catch_unwind(run).unwrap_or_else(|_| {
+        let what = PANIC.lock().unwrap_or_else(PoisonError::into_inner);
+        Err(Failure::bug(what.as_str()))
+    })
 }

@@ -21,7 +21,7 @@ pub fn read_text(path: &Path) -> Result<String, Failure> {
 }
 
 pub fn create_dir(path: &Path) -> Result<(), Failure> {
-    fs::create_dir_all(path).map_err(|error| Failure::io(path, &error))
+    fs::create_dir_all(path).map_err(|error| Failure::output(path, &error))
 }
 
 /// The first bytes of a file, at most `len`.
@@ -51,7 +51,7 @@ pub fn stage(path: &Path, bytes: &[u8]) -> Result<Staged, Failure> {
         file.as_file().sync_all()?;
         Ok(file)
     };
-    let file = write().map_err(|error| Failure::io(path, &error))?;
+    let file = write().map_err(|error| Failure::output(path, &error))?;
     Ok(Staged { file, path: path.to_owned() })
 }
 
@@ -69,7 +69,7 @@ impl Staged {
 
     /// Moves it to its place.
     pub fn commit(self) -> Result<(), Failure> {
-        self.file.persist(&self.path).map_err(|error| Failure::io(&self.path, &error.error))?;
+        self.file.persist(&self.path).map_err(|error| Failure::output(&self.path, &error.error))?;
         Ok(())
     }
 }

@@ -15,7 +15,6 @@ mod status;
 mod stop;
 mod table;
 
-use std::panic;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches};
@@ -26,15 +25,14 @@ use exit::Failure;
 /// Runs the program called `program` with the arguments of this process.
 pub fn main(program: &'static str) -> ExitCode {
     heap::keep_large_pieces();
-    exit::report_panics_as_bugs();
-    let code = panic::catch_unwind(|| match run(program) {
-        Ok(()) => exit::DONE,
+    exit::keep_panics_quiet();
+    match exit::run_guarded(|| run(program)) {
+        Ok(()) => exit::DONE.into(),
         Err(failure) => {
             failure.report();
-            failure.code()
+            failure.code().into()
         }
-    });
-    ExitCode::from(code.unwrap_or(exit::BUG))
+    }
 }
 
 fn run(program: &'static str) -> Result<(), Failure> {

@@ -5,7 +5,7 @@ use std::path::Path;
 use oxidet_graph::{nms_from_spec, preprocess_from_spec};
 use oxidet_proto::container::{self, Kind, Passphrase, Sniffed};
 use oxidet_proto::lint::Checked;
-use oxidet_runtime::{Artifact, Backend, Cpu};
+use oxidet_runtime::{Artifact, ArtifactError, Backend, Cpu};
 use oxidet_trainer::checkpoint_file::read_checkpoint;
 use oxidet_trainer::interp::Executor;
 use oxidet_vision::{Network, NmsConfig, Preprocess};
@@ -95,7 +95,14 @@ impl Model {
 /// Reads an exported model.
 pub fn read_artifact(path: &Path, passphrase: Option<&Passphrase>) -> Result<Artifact, Failure> {
     let bytes = files::read(path)?;
-    Artifact::load(&bytes, passphrase).map_err(|error| Failure::artifact(path, &error))
+    Artifact::load(&bytes, passphrase).map_err(|error| match error {
+        ArtifactError::Onnx(error) if container::sniff(&bytes) == Sniffed::Other => Failure::data(format!(
+            "{}: neither a checkpoint of oxidet nor an ONNX model ({error}); a .tlt of NVIDIA TAO, whose format is closed, \
+             looks like this too",
+            path.display()
+        )),
+        error => Failure::artifact(path, &error),
+    })
 }
 
 /// Makes an exported model ready to run on this computer.
@@ -132,7 +139,7 @@ fn check_same(path: &Path, what: &str, model: &str, spec: &str) -> Result<(), Fa
         return Ok(());
     }
     Err(Failure::data(format!(
-        "{}: the model's {what} ({model}) is not the spec's ({spec}); use the spec it was trained with",
+        "{}: the {what} of the model and of the spec differ; use the spec it was trained with\n  model: {model}\n  spec:  {spec}",
         path.display()
     )))
 }

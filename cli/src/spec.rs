@@ -10,9 +10,17 @@ use crate::console;
 use crate::exit::Failure;
 use crate::files;
 
+/// The text of a spec. One that is not there is wrong usage.
+pub fn read_text(path: &Path) -> Result<String, Failure> {
+    if !path.exists() {
+        return Err(Failure::usage(format!("{}: there is no such spec", path.display())));
+    }
+    files::read_text(path)
+}
+
 /// Reads and checks the experiment spec of a file.
 pub fn read(path: &Path, verb: Verb, allow_unsupported: bool) -> Result<Checked, Failure> {
-    check(&path.to_string_lossy(), &files::read_text(path)?, verb, allow_unsupported)
+    check(&path.to_string_lossy(), &read_text(path)?, verb, allow_unsupported)
 }
 
 /// Checks an experiment spec for `verb` and prints its warnings; `name` is what they call it. What this version does not honour

@@ -32,7 +32,7 @@ impl StatusLog {
         files::create_dir(dir)?;
         let path = dir.join("status.json");
         let file = OpenOptions::new().create(true).append(true).open(&path);
-        Ok(Self { file: Some(file.map_err(|error| Failure::io(&path, &error))?) })
+        Ok(Self { file: Some(file.map_err(|error| Failure::output(&path, &error))?) })
     }
 
     /// Writes a line. `data` comes first; members such as `graphical` and `kpi` belong into `tail`.

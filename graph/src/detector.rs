@@ -63,6 +63,13 @@ impl Detector {
             return Err("it has no heads or no classes".into());
         }
         for head in &self.heads {
+            let is_side = |side: &f32| side.is_finite() && *side > 0.0;
+            let geometry = &head.geometry;
+            if geometry.anchors.iter().any(|(w, h)| !is_side(w) || !is_side(h))
+                || !geometry.grid_xy_extend.is_finite()
+            {
+                return Err("an anchor or grid_xy_extend is no sound number".into());
+            }
             let Some(node) = self.graph.nodes().get(head.output.index()) else {
                 return Err("a head names a node that is not there".into());
             };
@@ -103,6 +110,39 @@ impl Detector {
             classes: vec!["thing".into()],
             preprocess: Preprocess::new(32, 32, 1),
             graph,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Conv2d, GraphBuilder, Padding};
+
+    #[test]
+    fn what_a_file_must_keep() {
+        let mut builder = GraphBuilder::new();
+        let image = builder.input(1);
+        let conv =
+            Conv2d { filters: 6, kernel: 1, stride: 1, padding: Padding::default(), groups: 1, bias: true };
+        let output = builder.conv("head", image, conv);
+        let good = Detector::for_tests(builder.finish(), output);
+        assert_eq!(good.validate(), Ok(()));
+        for break_it in [
+            (|d: &mut Detector| d.preprocess.mean.clear()) as fn(&mut Detector),
+            |d| d.preprocess.mean[0] = f32::NAN,
+            |d| d.preprocess.channels = 3,
+            |d| d.heads[0].geometry.anchors[0].0 = f32::INFINITY,
+            |d| d.heads[0].geometry.anchors[0].1 = 0.0,
+            |d| d.heads[0].geometry.grid_xy_extend = f32::NAN,
+            |d| d.heads[0].geometry.stride = 2,
+            |d| d.heads[0].geometry.anchors.push((0.1, 0.1)),
+            |d| d.heads.clear(),
+            |d| d.classes.clear(),
+        ] {
+            let mut bad = good.clone();
+            break_it(&mut bad);
+            assert!(bad.validate().is_err(), "{bad:?}");
         }
     }
 }

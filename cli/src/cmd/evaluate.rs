@@ -101,13 +101,14 @@ pub fn write_report(dir: &Path, classes: &[String], report: &Report) -> Result<(
                 "name": name,
                 "ap": class.ap,
                 "truths": class.truths,
+                "detections": class.true_positives + class.false_positives,
                 "true_positives": class.true_positives,
                 "false_positives": class.false_positives,
             })
         })
         .collect();
     let json = json!({
-        "mAP": report.map,
+        "map": report.map,
         "mode": report.mode.name(),
         "iou": f64::from(report.iou_threshold),
         "classes": per_class,

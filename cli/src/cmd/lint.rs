@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::console;
 use crate::exit::Failure;
-use crate::files;
+use crate::spec;
 
 /// Say what is wrong with a spec
 #[derive(Args, Debug)]
@@ -50,7 +50,7 @@ enum Dump {
 }
 
 pub fn run(args: &LintArgs) -> Result<(), Failure> {
-    let text = files::read_text(&args.spec)?;
+    let text = spec::read_text(&args.spec)?;
     let mut report = lint::report(&args.spec.to_string_lossy(), &text);
     if let (true, Some(Spec::Experiment(parsed))) = (args.paths, &report.spec) {
         let missing: Vec<_> =

@@ -1,0 +1,116 @@
+//! Train, evaluate, detect and export with the program as its users call it.
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+use support::{oxidet, project, yolo_v4};
+
+const KEY: &str = "correct-horse";
+const CHECKPOINT: &str = "out/weights/yolov4_cspdarknet_tiny_epoch_001.tlt";
+
+fn json(path: &Path) -> Value {
+    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+}
+
+#[test]
+fn the_whole_way_with_a_key() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path();
+    project(dir);
+    fs::write(dir.join("key.txt"), format!("{KEY}\n")).unwrap();
+
+    let run = yolo_v4(dir, &format!("train -e spec.txt -r out -k {KEY} --gpus 1 -np 1"));
+    assert_eq!(run.code, 0, "{}", run.told());
+    for file in [CHECKPOINT, "out/status.json", "out/model_output_labels.txt", "out/yolov4_training_log_cspdarknet_tiny.csv"] {
+        assert!(dir.join(file).is_file(), "{file}");
+    }
+    assert!(!run.stderr.contains('\r'), "no bars where nobody watches: {}", run.stderr);
+
+    // Every way to give the key opens the checkpoint; none, another or an empty one does not.
+    for (line, code) in [
+        (format!("-k {KEY}"), 0),
+        ("--key-file key.txt".into(), 0),
+        (format!("OXIDET_KEY={KEY}"), 0),
+        ("-v".into(), 2),
+        ("-k wrong".into(), 3),
+        (format!("-k wrong OXIDET_KEY={KEY}"), 3),
+    ] {
+        let run = oxidet(dir, &format!("evaluate -m {CHECKPOINT} -e spec.txt -r eval {line}"));
+        assert_eq!(run.code, code, "{line}: {}", run.told());
+        assert!(!run.told().contains(KEY), "{line}: {}", run.told());
+    }
+    let evaluation = json(&dir.join("eval/evaluation.json"));
+    assert_eq!(evaluation["classes"][0]["name"], "square");
+    assert_eq!(evaluation["classes"][0]["truths"], 4);
+
+    let run = oxidet(dir, &format!("export -m {CHECKPOINT} -o model.etlt --key-file key.txt"));
+    assert_eq!(run.code, 0, "{}", run.told());
+    let run = oxidet(dir, &format!("export -m {CHECKPOINT} -o model.etlt --key-file key.txt"));
+    assert_eq!(run.code, 2, "an existing model stays: {}", run.told());
+    let run = oxidet(dir, &format!("export -m {CHECKPOINT} -o model.onnx -e spec.txt --key-file key.txt"));
+    assert_eq!(run.code, 0, "{}", run.told());
+    assert_eq!(fs::read_to_string(dir.join("labels.txt")).unwrap(), "square\n");
+    assert_eq!(json(&dir.join("manifest.json"))["model"]["file"], "model.onnx");
+
+    // All three files are the same detector.
+    let map = |line: &str| {
+        let run = oxidet(dir, &format!("evaluate -e spec.txt -r eval {line}"));
+        assert_eq!(run.code, 0, "{line}: {}", run.told());
+        json(&dir.join("eval/evaluation.json"))["map"].as_f64().unwrap()
+    };
+    let want = map(&format!("-m {CHECKPOINT} -k {KEY}"));
+    assert_eq!(map(&format!("-m model.etlt -k {KEY}")), want);
+    assert_eq!(map("-m model.onnx"), want);
+
+    let run = oxidet(dir, "inference -m model.onnx -i images -e spec.txt -r found -t 0.01");
+    assert_eq!(run.code, 0, "{}", run.told());
+    for number in 0..4 {
+        assert!(dir.join(format!("found/labels/{number}.txt")).is_file());
+        assert!(dir.join(format!("found/images_annotated/{number}.png")).is_file());
+    }
+    let run = oxidet(dir, "inference -m model.onnx -i images/2.png -e spec.txt -r one -t 0.01");
+    assert_eq!(run.code, 0, "{}", run.told());
+    assert_eq!(
+        fs::read_to_string(dir.join("one/labels/2.txt")).unwrap(),
+        fs::read_to_string(dir.join("found/labels/2.txt")).unwrap()
+    );
+
+    for file in walk(dir).iter().filter(|file| !file.ends_with("key.txt")) {
+        let bytes = fs::read(file).unwrap();
+        assert!(!bytes.windows(KEY.len()).any(|part| part == KEY.as_bytes()), "the key is in {}", file.display());
+    }
+}
+
+/// All files below a folder.
+fn walk(dir: &Path) -> Vec<std::path::PathBuf> {
+    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
+}
+
+#[test]
+fn damaged_files_are_told_from_wrong_keys_and_nothing_is_written() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path();
+    project(dir);
+    assert_eq!(oxidet(dir, &format!("train -e spec.txt -r out -k {KEY}")).code, 0);
+    let whole = fs::read(dir.join(CHECKPOINT)).unwrap();
+    let mut tampered = whole.clone();
+    tampered[whole.len() / 2] ^= 1;
+    for (what, bytes, says) in [
+        ("cut", &whole[..whole.len() / 2], "damaged"),
+        ("tampered", &tampered[..], "not authentic"),
+        ("empty", &[][..], "neither a checkpoint"),
+        ("foreign", b"just some text, nothing more", "neither a checkpoint"),
+    ] {
+        fs::write(dir.join("bad.tlt"), bytes).unwrap();
+        let run = oxidet(dir, &format!("evaluate -m bad.tlt -e spec.txt -k {KEY}"));
+        assert_eq!(run.code, 3, "{what}: {}", run.told());
+        assert!(run.stderr.contains("bad.tlt") && run.stderr.contains(says), "{what}: {}", run.told());
+        let run = oxidet(dir, &format!("export -m bad.tlt -e spec.txt -o bad.onnx -k {KEY}"));
+        assert_eq!(run.code, 3, "{what}: {}", run.told());
+        assert!(!dir.join("bad.onnx").exists() && !dir.join("labels.txt").exists(), "{what}");
+    }
+}
