@@ -1,10 +1,8 @@
 //! Exit codes and messages for wrong arguments, specs and data.
 
-mod support;
-
 use std::fs;
 
-use support::{SPEC, oxidet, project};
+use crate::support::{SPEC, oxidet, project};
 
 #[test]
 fn exit_codes_say_whose_turn_it_is() {
@@ -12,8 +10,10 @@ fn exit_codes_say_whose_turn_it_is() {
     let dir = temp.path();
     project(dir);
     fs::write(dir.join("typo.txt"), SPEC.replace("box_matching_iou", "box_matching_uoi")).unwrap();
-    fs::write(dir.join("range.txt"), SPEC.replace("box_matching_iou: 0.25", "box_matching_iou: 1.5")).unwrap();
-    fs::write(dir.join("mosaic.txt"), SPEC.replace("mosaic_min_ratio", "mosaic_prob: 0.5 mosaic_min_ratio")).unwrap();
+    fs::write(dir.join("range.txt"), SPEC.replace("box_matching_iou: 0.25", "box_matching_iou: 1.5"))
+        .unwrap();
+    fs::write(dir.join("mosaic.txt"), SPEC.replace("mosaic_min_ratio", "mosaic_prob: 0.5 mosaic_min_ratio"))
+        .unwrap();
     fs::write(dir.join("nowhere.txt"), SPEC.replace("\"images\"", "\"pictures\"")).unwrap();
     for (line, code, says) in [
         ("--help", 0, "Examples:"),

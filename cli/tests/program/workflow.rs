@@ -1,12 +1,10 @@
 //! Train, evaluate, detect and export with the program as its users call it.
 
-mod support;
-
 use std::fs;
 use std::path::Path;
 
+use crate::support::{oxidet, project, yolo_v4};
 use serde_json::Value;
-use support::{oxidet, project, yolo_v4};
 
 const KEY: &str = "correct-horse";
 const CHECKPOINT: &str = "out/weights/yolov4_cspdarknet_tiny_epoch_001.tlt";
@@ -24,7 +22,12 @@ fn the_whole_way_with_a_key() {
 
     let run = yolo_v4(dir, &format!("train -e spec.txt -r out -k {KEY} --gpus 1 -np 1"));
     assert_eq!(run.code, 0, "{}", run.told());
-    for file in [CHECKPOINT, "out/status.json", "out/model_output_labels.txt", "out/yolov4_training_log_cspdarknet_tiny.csv"] {
+    for file in [
+        CHECKPOINT,
+        "out/status.json",
+        "out/model_output_labels.txt",
+        "out/yolov4_training_log_cspdarknet_tiny.csv",
+    ] {
         assert!(dir.join(file).is_file(), "{file}");
     }
     assert!(!run.stderr.contains('\r'), "no bars where nobody watches: {}", run.stderr);
@@ -80,7 +83,11 @@ fn the_whole_way_with_a_key() {
 
     for file in walk(dir).iter().filter(|file| !file.ends_with("key.txt")) {
         let bytes = fs::read(file).unwrap();
-        assert!(!bytes.windows(KEY.len()).any(|part| part == KEY.as_bytes()), "the key is in {}", file.display());
+        assert!(
+            !bytes.windows(KEY.len()).any(|part| part == KEY.as_bytes()),
+            "the key is in {}",
+            file.display()
+        );
     }
 }
 

@@ -29,7 +29,9 @@ fn run(program: &str, dir: &Path, line: &str) -> Run {
     command.current_dir(dir).env_remove("OXIDET_KEY");
     for word in line.split(' ') {
         match word.split_once('=') {
-            Some((name, value)) if name.chars().all(|c| c.is_ascii_uppercase() || c == '_') => command.env(name, value),
+            Some((name, value)) if name.chars().all(|c| c.is_ascii_uppercase() || c == '_') => {
+                command.env(name, value)
+            }
             _ => command.arg(word),
         };
     }

@@ -1,0 +1,6 @@
+//! The program as its users call it.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+mod usage;
+mod workflow;
