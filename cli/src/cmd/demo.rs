@@ -33,7 +33,7 @@ const KEY: &str = "oxidet-demo";
 #[derive(Args, Debug)]
 #[command(
     after_help = "Draws a small labelled data set, trains, evaluates, detects, exports, opens the exported model again and \
-    compares. Examples:\n  \
+    compares.\n\nExamples:\n  \
     oxidet demo\n  \
     oxidet demo --results_dir /tmp/demo --seed 7"
 )]

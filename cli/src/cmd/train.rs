@@ -1,9 +1,10 @@
 //! `oxidet train`
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use clap::Args;
-use indicatif::ProgressBar;
+use indicatif::{FormattedDuration, ProgressBar};
 use oxidet_proto::container::Passphrase;
 use oxidet_proto::lint::{Checked, Verb};
 use oxidet_trainer::data::Summary;
@@ -59,6 +60,7 @@ pub fn train_spec(
     log: &mut StatusLog,
 ) -> Result<TrainSummary, Failure> {
     let request = TrainRequest { spec, results_dir, passphrase, stop: stop::on_signal()? };
+    log.line(Status::Started, "Starting training loop.", Value::Null, Value::Null);
     let mut watcher = Watcher::new(spec.classes().names(), log);
     let summary = train(&request, &mut |event| watcher.hear(&event))?;
     watcher.bar.finish_and_clear();
@@ -68,6 +70,7 @@ pub fn train_spec(
             summary.checkpoint.display()
         )));
     }
+    log.line(Status::Running, "Training loop complete.", Value::Null, Value::Null);
     Ok(summary)
 }
 
@@ -76,13 +79,41 @@ struct Watcher<'a> {
     classes: Vec<String>,
     log: &'a mut StatusLog,
     bar: ProgressBar,
-    epoch_started: std::time::Instant,
+    epoch_started: Instant,
+    pace: Pace,
+}
+
+/// How fast training goes, validation and saving left out.
+struct Pace {
+    /// When the step under way began.
+    since: Instant,
+    seconds: f64,
+    steps: u64,
+    images: usize,
+}
+
+impl Pace {
+    fn step(&mut self, images: usize) {
+        self.seconds += self.since.elapsed().as_secs_f64();
+        self.steps += 1;
+        self.images += images;
+        self.since = Instant::now();
+    }
+
+    fn images_per_second(&self) -> f64 {
+        self.images as f64 / self.seconds
+    }
+
+    fn seconds_for(&self, steps: u64) -> f64 {
+        steps as f64 * self.seconds / self.steps as f64
+    }
 }
 
 impl<'a> Watcher<'a> {
     fn new(classes: &[String], log: &'a mut StatusLog) -> Self {
-        let epoch_started = std::time::Instant::now();
-        Self { classes: classes.to_vec(), log, bar: ProgressBar::hidden(), epoch_started }
+        let now = Instant::now();
+        let pace = Pace { since: now, seconds: 0.0, steps: 0, images: 0 };
+        Self { classes: classes.to_vec(), log, bar: ProgressBar::hidden(), epoch_started: now, pace }
     }
 
     fn hear(&mut self, event: &Event<'_>) {
@@ -92,6 +123,7 @@ impl<'a> Watcher<'a> {
                 self.data("validation", validation);
             }
             Event::Network { detector, parameters } => {
+                (self.epoch_started, self.pace.since) = (Instant::now(), Instant::now());
                 let preprocess = &detector.preprocess;
                 console::info(&format!(
                     "network: {} at {}x{}x{}, {:.2} M parameters",
@@ -121,7 +153,10 @@ impl<'a> Watcher<'a> {
                 self.bar.set_position(*done as u64);
             }
             Event::Epoch(epoch) => self.epoch(epoch),
-            Event::Saved { path } => console::info(&format!("saved {}", path.display())),
+            Event::Saved { path } => {
+                console::info(&format!("saved {}", path.display()));
+                self.pace.since = Instant::now();
+            }
             _ => {}
         }
     }
@@ -153,16 +188,20 @@ impl<'a> Watcher<'a> {
     }
 
     fn step(&mut self, step: &Step) {
+        self.pace.step(step.images);
         if step.step == 1 || self.bar.length() != Some(step.steps) {
             self.bar.finish_and_clear();
-            self.bar = progress::bar(step.steps, &format!("epoch {}/{}", step.epoch, step.epochs));
+            self.bar =
+                progress::bar_without_eta(step.steps, &format!("epoch {}/{}", step.epoch, step.epochs));
         }
-        if step.step == 1 {
-            self.epoch_started = std::time::Instant::now();
-        }
-        let seconds = self.epoch_started.elapsed().as_secs_f64();
-        let rate = if step.step > 1 { (step.step - 1) as f64 * step.images as f64 / seconds } else { 0.0 };
-        self.bar.set_message(format!("loss {:.3} lr {:.2e} {rate:.1} img/s", step.loss, step.learning_rate));
+        let left = u64::from(step.epochs - step.epoch) * step.steps + step.steps - step.step;
+        self.bar.set_message(format!(
+            "loss {:.3} lr {:.2e} {:.1} img/s ETA {}",
+            step.loss,
+            step.learning_rate,
+            self.pace.images_per_second(),
+            FormattedDuration(Duration::from_secs_f64(self.pace.seconds_for(left)))
+        ));
         self.bar.set_position(step.step);
     }
 
@@ -196,6 +235,8 @@ impl<'a> Watcher<'a> {
             tail.insert("kpi".into(), kpi);
         }
         self.log.line(Status::Running, "Training loop in progress", data, Value::Object(tail));
+        self.epoch_started = Instant::now();
+        self.pace.since = self.epoch_started;
     }
 }
 
