@@ -1,8 +1,10 @@
 //! The network's operations as nodes of candle's autograd, over the kernels of [`crate::kernel`].
 //!
-//! All maps are f32 `[N, C, H, W]` on the CPU; a tensor elsewhere is refused. Gradients are computed only for inputs that
-//! need one: the first convolution has no input gradient, a frozen weight no weight gradient. Candle's own max-pooling and
-//! upsampling must not be used instead: their backward passes give wrong gradients (candle 0.11).
+//! All maps are `[N, C, H, W]`; the tensors of one call are on one device. On the CPU they are f32 and an operation is one
+//! node over our kernel, which computes gradients only for inputs that need one: the first convolution has no input
+//! gradient, a frozen weight no weight gradient. On any other device each file's `composed` function builds the same from
+//! operations that candle has there, with the same values and gradients and more memory, as candle keeps every map between
+//! them. Candle's own max-pooling and upsampling appear in neither: their backward passes are wrong (candle 0.11).
 
 mod activation;
 mod add;
@@ -13,6 +15,7 @@ mod max_pool;
 mod optimizer;
 mod tensor;
 mod upsample;
+mod windows;
 
 pub use activation::activation;
 pub use add::{add, add_activate};

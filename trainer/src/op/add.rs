@@ -1,5 +1,6 @@
 //! Residual sums.
 
+use super::activation;
 use super::tensor::{from_values, operand, output, values, with_values};
 use crate::kernel::add::{backward_into, forward_into};
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
@@ -8,7 +9,7 @@ use oxidet_graph::Activation;
 /// `x + y`, of one shape.
 ///
 /// # Errors
-/// When the shapes differ, or a tensor is not f32 on the CPU.
+/// When the shapes or devices differ, or a tensor on the CPU is not f32.
 pub fn add(x: &Tensor, y: &Tensor) -> Result<Tensor> {
     node(x, y, None)
 }
@@ -16,7 +17,7 @@ pub fn add(x: &Tensor, y: &Tensor) -> Result<Tensor> {
 /// `activation(x + y)` as one node.
 ///
 /// # Errors
-/// When the shapes differ, or a tensor is not f32 on the CPU.
+/// When the shapes or devices differ, or a tensor on the CPU is not f32.
 pub fn add_activate(x: &Tensor, y: &Tensor, activation: Activation) -> Result<Tensor> {
     node(x, y, Some(activation))
 }
@@ -25,7 +26,15 @@ fn node(x: &Tensor, y: &Tensor, activation: Option<Activation>) -> Result<Tensor
     if x.shape() != y.shape() {
         bail!("add: shapes {:?} and {:?} differ", x.shape(), y.shape());
     }
+    if !x.device().is_cpu() {
+        return composed(x, y, activation);
+    }
     operand("add", x)?.apply_op2(&operand("add", y)?, Add { activation })
+}
+
+/// The same of candle's operations.
+pub(super) fn composed(x: &Tensor, y: &Tensor, activation: Option<Activation>) -> Result<Tensor> {
+    activation::composed(&(x + y)?, activation)
 }
 
 struct Add {

@@ -1,11 +1,12 @@
 //! Batch normalisation with an activation behind it.
 
+use super::activation;
 use super::tensor::{from_values, operand, output, sizes, values, with_values};
 use crate::kernel::batch_norm::{
     AffineGradient, BatchStats, Normalization, frozen_backward_into, frozen_forward_into,
     train_backward_into, train_forward_into,
 };
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor, bail};
 use oxidet_graph::Activation;
 use std::sync::{Arc, Mutex};
 
@@ -44,7 +45,7 @@ pub enum BnMode<'a> {
 /// `activation((x − mean) / √(variance + epsilon) · gamma + beta)`: x `[N, C, H, W]`, gamma and beta `[C]`.
 ///
 /// # Errors
-/// When the shapes do not fit, or a tensor is not f32 on the CPU.
+/// When shapes or devices do not fit, or a tensor on the CPU is not f32.
 pub fn batch_norm_act(
     x: &Tensor,
     gamma: &Tensor,
@@ -53,8 +54,55 @@ pub fn batch_norm_act(
     epsilon: f32,
     activation: Option<Activation>,
 ) -> Result<Tensor> {
+    if !x.device().is_cpu() {
+        return composed(x, gamma, beta, mode, epsilon, activation);
+    }
     let norm = NormNode::new(sizes(x.shape())?, mode, epsilon, activation)?;
     operand("batch_norm", x)?.apply_op2(&affine(gamma, beta)?, BatchNormAct { norm, state: Mutex::new(None) })
+}
+
+/// As [`batch_norm_act`], of candle's operations. In training mode it waits for the device, to read the statistics.
+pub(super) fn composed(
+    x: &Tensor,
+    gamma: &Tensor,
+    beta: &Tensor,
+    mode: BnMode<'_>,
+    epsilon: f32,
+    activation: Option<Activation>,
+) -> Result<Tensor> {
+    let shape = sizes(x.shape())?;
+    check_not_empty(shape)?;
+    let [n, channels, height, width] = shape;
+    let of_channels = |values: &Tensor| values.reshape((1, channels, 1, 1));
+    let (centered, variance) = match mode {
+        BnMode::Train { stats } => {
+            let mean = x.mean_keepdim((0, 2, 3))?;
+            let centered = x.broadcast_sub(&mean)?;
+            let variance = centered.sqr()?.mean_keepdim((0, 2, 3))?;
+            let count = (n * height * width) as f64;
+            let unbiased = variance.affine(count / (count - 1.0).max(1.0), 0.0)?;
+            let on_host = |values: &Tensor| values.flatten_all()?.to_dtype(DType::F32)?.to_vec1::<f32>();
+            stats.put(BatchStats {
+                mean: on_host(&mean)?,
+                population_variance: on_host(&variance)?,
+                unbiased_variance: on_host(&unbiased)?,
+            });
+            (centered, variance)
+        }
+        BnMode::Frozen { mean, variance } => {
+            (x.broadcast_sub(&of_channels(&mean.detach())?)?, of_channels(&variance.detach())?)
+        }
+    };
+    let deviation = variance.affine(1.0, f64::from(epsilon))?.sqrt()?;
+    let scaled = centered.broadcast_mul(&(of_channels(gamma)? / deviation)?)?;
+    activation::composed(&scaled.broadcast_add(&of_channels(beta)?)?, activation)
+}
+
+fn check_not_empty(shape: [usize; 4]) -> Result<()> {
+    if shape.contains(&0) {
+        bail!("batch_norm: an empty map of shape {shape:?}");
+    }
+    Ok(())
 }
 
 /// gamma and beta as one tensor `[2, C]`: a custom op has at most three inputs.
@@ -85,14 +133,13 @@ pub(super) enum NormState {
 impl NormNode {
     /// The normalisation of maps of shape `[n, c, h, w]`.
     pub(super) fn new(
-        [n, channels, height, width]: [usize; 4],
+        shape: [usize; 4],
         mode: BnMode<'_>,
         epsilon: f32,
         activation: Option<Activation>,
     ) -> Result<Self> {
-        if n * channels * height * width == 0 {
-            bail!("batch_norm: an empty map of shape {:?}", [n, channels, height, width]);
-        }
+        check_not_empty(shape)?;
+        let [_, channels, height, width] = shape;
         let mode = match mode {
             BnMode::Train { stats } => Mode::Train(stats.clone()),
             BnMode::Frozen { mean, variance } => {

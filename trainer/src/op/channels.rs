@@ -7,20 +7,23 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 /// The channels of `maps`, `[N, C, H, W]` each, one after another.
 ///
 /// # Errors
-/// When there is no map, other sizes than the channels differ, or a tensor is not f32 on the CPU.
+/// When there is no map, or other sizes than the channels, or devices, differ.
 pub fn concat(maps: &[&Tensor]) -> Result<Tensor> {
-    let maps: Vec<Tensor> = maps.iter().map(|map| operand("concat", map)).collect::<Result<_>>()?;
+    let maps: Vec<Tensor> = maps.iter().map(|map| map.contiguous()).collect::<Result<_>>()?;
     Tensor::cat(&maps, 1)
 }
 
 /// Channels `start .. start + len` of `x`, `[N, C, H, W]`.
 ///
 /// # Errors
-/// When there are no such channels, or `x` is not f32 on the CPU.
+/// When there are no such channels, or `x` is on the CPU and not f32.
 pub fn channel_slice(x: &Tensor, start: usize, len: usize) -> Result<Tensor> {
     let [_, channels, height, width] = sizes(x.shape())?;
     if len == 0 || start.checked_add(len).is_none_or(|end| end > channels) || height * width == 0 {
         bail!("channel_slice: no channels {start} to {start} + {len} in shape {:?}", x.shape());
+    }
+    if !x.device().is_cpu() {
+        return x.narrow(1, start, len);
     }
     operand("channel_slice", x)?.apply_op1(ChannelSlice { start, len })
 }

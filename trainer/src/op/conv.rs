@@ -1,7 +1,8 @@
 //! Convolution, alone and with batch normalisation and activation behind it.
 
-use super::batch_norm::{BnMode, NormNode, NormState, affine};
+use super::batch_norm::{self, BnMode, NormNode, NormState, affine};
 use super::tensor::{from_values, operand, output, sizes, values, with_values};
+use super::windows;
 use crate::kernel::conv::{
     Geometry, bias_gradient_into, forward_into, input_gradient_into, weight_gradient_into,
 };
@@ -23,8 +24,11 @@ pub struct ConvGeometry {
 /// `x ∗ w + bias`: x `[N, C, H, W]`, w `[out, C / groups, k, k]`, bias `[out]`, result `[N, out, H', W']`.
 ///
 /// # Errors
-/// When the shapes do not fit, or a tensor is not f32 on the CPU.
+/// When shapes or devices do not fit, or a tensor on the CPU is not f32.
 pub fn conv2d(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, geometry: &ConvGeometry) -> Result<Tensor> {
+    if !x.device().is_cpu() {
+        return composed(x, w, bias, geometry);
+    }
     let node = Conv::new(x, w, geometry)?;
     let (x, w) = (operand(Conv::NAME, x)?, operand(Conv::NAME, w)?);
     match bias {
@@ -37,7 +41,7 @@ pub fn conv2d(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, geometry: &ConvGeom
 /// for its backward pass: `activation(norm(x ∗ w))`. gamma and beta are `[out]`.
 ///
 /// # Errors
-/// When the shapes do not fit, or a tensor is not f32 on the CPU.
+/// When shapes or devices do not fit, or a tensor on the CPU is not f32.
 #[expect(clippy::too_many_arguments, reason = "the parameters of three layers")]
 pub fn conv_bn_act(
     x: &Tensor,
@@ -49,11 +53,44 @@ pub fn conv_bn_act(
     epsilon: f32,
     activation: Option<Activation>,
 ) -> Result<Tensor> {
+    if !x.device().is_cpu() {
+        let z = composed(x, w, None, geometry)?;
+        return batch_norm::composed(&z, gamma, beta, mode, epsilon, activation);
+    }
     let conv = Conv::new(x, w, geometry)?;
     let norm = NormNode::new(conv.geometry.output_shape(), mode, epsilon, activation)?;
     let affine = affine(gamma, beta)?;
     let node = ConvBnAct { conv, norm, saved: Mutex::new(None) };
     operand(Conv::NAME, x)?.apply_op3(&operand(Conv::NAME, w)?, &affine, node)
+}
+
+/// As [`conv2d`], of candle's operations.
+///
+/// The map is first made just as large as the windows need. Candle pads all sides alike, and its backward pass measures the
+/// cells that no window reaches in rows only, so that it fails when there are more of them in columns, or fewer.
+pub(super) fn composed(
+    x: &Tensor,
+    w: &Tensor,
+    bias: Option<&Tensor>,
+    geometry: &ConvGeometry,
+) -> Result<Tensor> {
+    let [_, channels, out_height, out_width] = geometry.of(x, w)?.output_shape();
+    let ConvGeometry { stride, padding, groups } = *geometry;
+    let kernel = w.dim(2)?;
+    let x = windows::fit(x, 2, padding.top, windows::span(out_height, kernel, stride), 0.0)?;
+    let x = windows::fit(&x, 3, padding.left, windows::span(out_width, kernel, stride), 0.0)?;
+    let y = x.conv2d(w, 0, stride, 1, groups)?;
+    match bias {
+        None => Ok(y),
+        Some(bias) => y.broadcast_add(&bias.reshape((1, channels, 1, 1))?),
+    }
+}
+
+impl ConvGeometry {
+    fn of(&self, x: &Tensor, w: &Tensor) -> Result<Geometry> {
+        Geometry::new(sizes(x.shape())?, sizes(w.shape())?, self.stride, self.padding, self.groups)
+            .map_err(Error::wrap)
+    }
 }
 
 struct Conv {
@@ -66,10 +103,7 @@ impl Conv {
     const NAME: &'static str = "conv2d";
 
     fn new(x: &Tensor, w: &Tensor, geometry: &ConvGeometry) -> Result<Self> {
-        let ConvGeometry { stride, padding, groups } = *geometry;
-        let geometry = Geometry::new(sizes(x.shape())?, sizes(w.shape())?, stride, padding, groups)
-            .map_err(Error::wrap)?;
-        Ok(Self { geometry, wanted: (x.track_op(), w.track_op()) })
+        Ok(Self { geometry: geometry.of(x, w)?, wanted: (x.track_op(), w.track_op()) })
     }
 
     fn forward(&self, x: &[f32], w: &[f32], bias: Option<&[f32]>) -> Vec<f32> {

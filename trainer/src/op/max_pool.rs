@@ -1,19 +1,50 @@
 //! Max-pooling.
 
 use super::tensor::{from_values, operand, output, sizes, values, with_values};
+use super::windows;
 use crate::kernel::max_pool::{Geometry, backward_into, forward_into};
 use candle_core::{CpuStorage, CustomOp1, Error, Layout, Result, Shape, Tensor};
-use oxidet_graph::MaxPool;
+use oxidet_graph::{MaxPool, Padding};
 use std::sync::Mutex;
 
 /// The largest value of every window of `x`, `[N, C, H, W]`; cells outside the map count as −∞.
 ///
 /// # Errors
-/// When the window does not fit, or `x` is not f32 on the CPU.
+/// When the window does not fit, or `x` is on the CPU and not f32.
 pub fn max_pool(x: &Tensor, window: &MaxPool) -> Result<Tensor> {
-    let [n, channels, height, width] = sizes(x.shape())?;
-    let geometry = Geometry::new(n * channels, height, width, window).map_err(Error::wrap)?;
+    if !x.device().is_cpu() {
+        return composed(x, window);
+    }
+    let geometry = geometry(x, window)?;
     operand("max_pool", x)?.apply_op1(Pool { geometry, winners: Mutex::default() })
+}
+
+fn geometry(x: &Tensor, window: &MaxPool) -> Result<Geometry> {
+    let [n, channels, height, width] = sizes(x.shape())?;
+    Geometry::new(n * channels, height, width, window).map_err(Error::wrap)
+}
+
+/// As [`max_pool`], of candle's operations: columns first, then rows, like the kernel.
+pub(super) fn composed(x: &Tensor, window: &MaxPool) -> Result<Tensor> {
+    let geometry = geometry(x, window)?;
+    let Padding { top, left, .. } = window.padding;
+    let columns = largest(x, 3, left, geometry.out_width(), window)?;
+    largest(&columns, 2, top, geometry.out_height(), window)
+}
+
+/// The largest cell of each of `count` windows along `dim`, the first of which starts `before` cells in front of the map.
+fn largest(x: &Tensor, dim: usize, before: usize, count: usize, window: &MaxPool) -> Result<Tensor> {
+    let MaxPool { kernel, stride, .. } = *window;
+    let x = windows::fit(x, dim, before, windows::span(count, kernel, stride), f32::NEG_INFINITY)?;
+    let mut best = windows::every(&x, dim, 0, stride, count)?;
+    for place in 1..kernel {
+        let cell = windows::every(&x, dim, place, stride, count)?;
+        // The kernel's rule: a later cell wins when larger or NaN. Candle's `maximum` would lose a NaN and share the
+        // gradient between equal cells, which after a ReLU many are.
+        let wins = (cell.gt(&best)? + cell.ne(&cell)?)?;
+        best = wins.where_cond(&cell, &best)?;
+    }
+    Ok(best)
 }
 
 struct Pool {

@@ -5,11 +5,14 @@ use crate::kernel::optimizer::{Penalty, Rule};
 use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, bail};
 use std::sync::Mutex;
 
-/// Moves `parameter` (a contiguous f32 variable on the CPU) one step of `rule` against `gradient` plus the gradient of
+/// Moves `parameter` (a contiguous f32 variable) one step of `rule` against `gradient` plus the gradient of
 /// `penalty`. `step` counts from 1; `state` holds the buffers of [`Rule::slots`], as long as the parameter.
 ///
+/// The state is on the host, and so is the update: a parameter elsewhere, and its gradient, are brought to the host and the
+/// parameter is written back.
+///
 /// # Errors
-/// When shapes or state do not fit.
+/// When shapes or state do not fit, or a tensor is not f32.
 pub fn update(
     parameter: &Tensor,
     gradient: &Tensor,
@@ -30,8 +33,25 @@ pub fn update(
     if state.len() != rule.slots().len() || state.iter().any(|slot| slot.len() != len) {
         bail!("update: the state does not belong to a parameter of {len} values and {rule:?}");
     }
+    if !parameter.device().is_cpu() {
+        return on_host(parameter, gradient, |p, g| {
+            rule.update(step, learning_rate, penalty, p, g, state);
+        });
+    }
     let op = Update { rule, step, learning_rate, penalty, state: Mutex::new(state) };
     parameter.inplace_op2(&operand("update", gradient)?, &op)
+}
+
+/// Changes `parameter`, wherever it is, by `change` of its values and those of `gradient`.
+pub(super) fn on_host(
+    parameter: &Tensor,
+    gradient: &Tensor,
+    change: impl FnOnce(&mut [f32], &[f32]),
+) -> Result<()> {
+    let mut values = parameter.flatten_all()?.to_vec1::<f32>()?;
+    change(&mut values, &gradient.flatten_all()?.to_vec1::<f32>()?);
+    // Unlike a `Var`'s `set` this reaches the storage of any contiguous tensor, as the kernel does, and refuses others.
+    parameter.slice_set(&Tensor::from_vec(values, parameter.shape(), parameter.device())?, 0, 0)
 }
 
 struct Update<'a> {

@@ -2,13 +2,10 @@
 
 use candle_core::{CpuStorage, Device, Layout, Result, Shape, Storage, Tensor, bail};
 
-/// `tensor`, contiguous, when the kernels can work on it.
+/// `tensor`, contiguous, as an operand of a kernel: the operation's first tensor was found on the CPU.
 pub(super) fn operand(op: &'static str, tensor: &Tensor) -> Result<Tensor> {
     if !tensor.device().is_cpu() {
-        bail!(
-            "{op}: the tensor is on {:?}; the training kernels run on the CPU only",
-            tensor.device().location()
-        );
+        bail!("{op}: one tensor is on the CPU, another on {:?}", tensor.device().location());
     }
     tensor.contiguous()
 }

@@ -1,3 +1,5 @@
+mod composed;
+
 use super::*;
 use crate::kernel::optimizer::{Penalty, Rule};
 use candle_core::backprop::GradStore;

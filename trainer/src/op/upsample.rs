@@ -7,12 +7,23 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 /// Every cell of `x`, `[N, C, H, W]`, as a block of `factor × factor` cells.
 ///
 /// # Errors
-/// When `factor` is 0, or `x` is empty or not f32 on the CPU.
+/// When `factor` is 0, `x` is empty, or `x` is on the CPU and not f32.
 pub fn upsample(x: &Tensor, factor: usize) -> Result<Tensor> {
     if factor == 0 || x.elem_count() == 0 {
         bail!("upsample: shape {:?} by factor {factor}", x.shape());
     }
+    if !x.device().is_cpu() {
+        return composed(x, factor);
+    }
     operand("upsample", x)?.apply_op1(Upsample { factor })
+}
+
+/// As [`upsample`], of candle's operations, by repeating rows and columns.
+pub(super) fn composed(x: &Tensor, factor: usize) -> Result<Tensor> {
+    let [n, channels, height, width] = sizes(x.shape())?;
+    let rows = n * channels * height;
+    let blocks = x.reshape((rows, 1, width, 1))?.broadcast_as((rows, factor, width, factor))?;
+    blocks.reshape((n, channels, height * factor, width * factor))
 }
 
 struct Upsample {
