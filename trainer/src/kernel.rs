@@ -13,7 +13,7 @@ mod bias;
 pub mod channels;
 pub mod conv;
 pub mod max_pool;
-mod memory;
+pub(crate) mod memory;
 pub mod optimizer;
 mod simd;
 mod sum;
@@ -22,3 +22,33 @@ mod winograd;
 
 #[cfg(test)]
 mod testing;
+
+/// What a kernel does with the values it computes for a gradient buffer: a map that several operations read has the sum
+/// of what they send back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Store {
+    /// Overwrites what the buffer holds.
+    Replace,
+    /// Adds to what the buffer holds.
+    Add,
+}
+
+impl Store {
+    /// Stores one value.
+    #[inline(always)]
+    fn put(self, target: &mut f32, value: f32) {
+        match self {
+            Self::Replace => *target = value,
+            Self::Add => *target += value,
+        }
+    }
+
+    /// Stores as many values as `target` has.
+    #[inline(always)]
+    fn put_all(self, target: &mut [f32], values: &[f32]) {
+        match self {
+            Self::Replace => target.copy_from_slice(&values[..target.len()]),
+            Self::Add => target.iter_mut().zip(values).for_each(|(target, value)| *target += value),
+        }
+    }
+}

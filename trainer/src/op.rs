@@ -24,6 +24,7 @@ pub use channels::{channel_slice, concat};
 pub use conv::{ConvGeometry, conv_bn_act, conv2d};
 pub use max_pool::max_pool;
 pub use optimizer::update;
+pub(crate) use tensor::{with_values, write_values};
 pub use upsample::upsample;
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use oxidet_graph::{Detector, MapShape, NodeId, ParamKind, Params, ParamsError, S
 use oxidet_vision::{Network, NetworkError, RawDetections, decode};
 
 use super::plan::{Kind, Step, plan};
-use crate::kernel::{activation, add, batch_norm, channels, conv, max_pool, upsample};
+use crate::kernel::{Store, activation, add, batch_norm, channels, conv, max_pool, upsample};
 
 /// What keeps a network from running.
 #[derive(Debug, thiserror::Error)]
@@ -203,7 +203,14 @@ impl Executor {
             }
             Kind::ChannelSlice { start, len } => {
                 let pixels = shape(0).height * shape(0).width;
-                channels::slice_into(input(0), shape(0).len(), start * pixels, len * pixels, output);
+                channels::slice_into(
+                    input(0),
+                    shape(0).len(),
+                    start * pixels,
+                    len * pixels,
+                    output,
+                    Store::Replace,
+                );
             }
         }
         Ok(())

@@ -109,8 +109,12 @@ fn image_map() -> Map {
     Map { shape: IMAGE, data: images().into_iter().map(f64::from).collect() }
 }
 
-fn image_tensor() -> Tensor {
-    Tensor::from_vec(images(), &IMAGE, &Device::Cpu).unwrap()
+/// The network in training, on the planned path and on candle's tape.
+fn both_paths(detector: &Detector, params: &Params, freeze: &Freeze) -> [TrainNet; 2] {
+    [
+        TrainNet::new(detector, params, freeze.clone(), &Device::Cpu).unwrap(),
+        TrainNet::on_tape(detector, params, freeze.clone()).unwrap(),
+    ]
 }
 
 fn all_batch_norms(graph: &Graph) -> Freeze {
@@ -150,16 +154,18 @@ fn both_interpreters_compute_the_definition() {
             assert_close(map, &want[..batch * want.len() / BATCH], 1e-5, "executor");
         }
     }
-    let mut net = TrainNet::new(&detector, &params, inference).unwrap();
-    for (map, head) in net.forward(&image_tensor()).unwrap().iter().zip(&detector.heads) {
-        assert_close(&flat(map), &want[head.output.index()].data, 1e-5, "frozen training");
+    for mut net in both_paths(&detector, &params, &inference) {
+        for (map, head) in net.forward(&images, IMAGE).unwrap().iter().zip(&detector.heads) {
+            assert_close(map, &want[head.output.index()].data, 1e-5, "frozen training");
+        }
+        assert_eq!(net.params().unwrap(), params, "frozen batch norms leave their statistics");
     }
-    assert_eq!(net.params().unwrap(), params, "frozen batch norms leave their statistics");
 
     let want = reference::forward(graph, &values, image_map(), &BTreeSet::new());
-    let mut net = TrainNet::new(&detector, &params, Freeze::default()).unwrap();
-    for (map, head) in net.forward(&image_tensor()).unwrap().iter().zip(&detector.heads) {
-        assert_close(&flat(map), &want[head.output.index()].data, 2e-5, "training");
+    for mut net in both_paths(&detector, &params, &Freeze::default()) {
+        for (map, head) in net.forward(&images, IMAGE).unwrap().iter().zip(&detector.heads) {
+            assert_close(map, &want[head.output.index()].data, 2e-5, "training");
+        }
     }
 }
 
@@ -168,12 +174,13 @@ fn a_golden_network_trains_as_it_runs() {
     let detector = golden::detector(("cspdarknet_tiny_3l", 0, "mish", false));
     let params = golden::params(&detector.graph);
     let image = golden::input();
-    let mut net = TrainNet::new(&detector, &params, all_batch_norms(&detector.graph)).unwrap();
-    let trained = net.forward(&Tensor::from_slice(&image, &[1, 3, 64, 96], &Device::Cpu).unwrap()).unwrap();
+    let freeze = all_batch_norms(&detector.graph);
+    let mut net = TrainNet::new(&detector, &params, freeze, &Device::Cpu).unwrap();
+    let trained = net.forward(&image, [1, 3, 64, 96]).unwrap();
     let mut executor = Executor::new(&detector, &params).unwrap();
     for (a, b) in trained.iter().zip(executor.head_maps(&image, 1).unwrap()) {
         let b: Vec<f64> = b.iter().map(|v| f64::from(*v)).collect();
-        assert_close(&flat(a), &b, 1e-4, "head");
+        assert_close(a, &b, 1e-4, "head");
     }
 }
 
@@ -185,26 +192,27 @@ fn running_statistics_follow_the_batch() {
     let frozen = graph.find("lone_bn").unwrap();
     let freeze = Freeze { batch_norms: BTreeSet::from([frozen]), ..Freeze::default() };
     let maps = reference::forward(graph, &in_f64(&params), image_map(), &freeze.batch_norms);
-    let mut net = TrainNet::new(&detector, &params, freeze).unwrap();
-    net.forward(&image_tensor()).unwrap();
-    let after = net.params().unwrap();
+    for mut net in both_paths(&detector, &params, &freeze) {
+        net.forward(&images(), IMAGE).unwrap();
+        let after = net.params().unwrap();
 
-    for name in ["stem_bn", "raw_bn"] {
-        let input = &maps[graph.node(graph.find(name).unwrap()).inputs[0].index()];
-        let old = |kind: ParamKind, c: usize| f64::from(params.of(name, kind).unwrap().data()[c]);
-        let (mean, variance): (Vec<f64>, Vec<f64>) = (0..input.shape[1])
-            .map(|c| {
-                let (mean, variance, count) = input.statistics(c);
-                let unbiased = variance * count / (count - 1.0);
-                let (m, v) = (old(ParamKind::MovingMean, c), old(ParamKind::MovingVariance, c));
-                (0.9 * m + 0.1 * mean, 0.9 * v + 0.1 * unbiased)
-            })
-            .unzip();
-        assert_close(after.of(name, ParamKind::MovingMean).unwrap().data(), &mean, 1e-6, name);
-        assert_close(after.of(name, ParamKind::MovingVariance).unwrap().data(), &variance, 1e-6, name);
-    }
-    for kind in [ParamKind::MovingMean, ParamKind::MovingVariance] {
-        assert_eq!(after.of("lone_bn", kind), params.of("lone_bn", kind));
+        for name in ["stem_bn", "raw_bn"] {
+            let input = &maps[graph.node(graph.find(name).unwrap()).inputs[0].index()];
+            let old = |kind: ParamKind, c: usize| f64::from(params.of(name, kind).unwrap().data()[c]);
+            let (mean, variance): (Vec<f64>, Vec<f64>) = (0..input.shape[1])
+                .map(|c| {
+                    let (mean, variance, count) = input.statistics(c);
+                    let unbiased = variance * count / (count - 1.0);
+                    let (m, v) = (old(ParamKind::MovingMean, c), old(ParamKind::MovingVariance, c));
+                    (0.9 * m + 0.1 * mean, 0.9 * v + 0.1 * unbiased)
+                })
+                .unzip();
+            assert_close(after.of(name, ParamKind::MovingMean).unwrap().data(), &mean, 1e-6, name);
+            assert_close(after.of(name, ParamKind::MovingVariance).unwrap().data(), &variance, 1e-6, name);
+        }
+        for kind in [ParamKind::MovingMean, ParamKind::MovingVariance] {
+            assert_eq!(after.of("lone_bn", kind), params.of("lone_bn", kind));
+        }
     }
 }
 
@@ -238,11 +246,20 @@ fn gradients_match_finite_differences() {
             .sum()
     };
 
-    let mut net = TrainNet::new(&detector, &params, freeze).unwrap();
-    let heads = net.forward(&image_tensor()).unwrap();
-    let gradients = net.backward(heads, weights.clone()).unwrap();
-    assert_eq!(gradients.len(), net.trained().len());
-    for (param, gradient) in net.trained().iter().zip(&gradients) {
+    let [mut net, mut tape] = both_paths(&detector, &params, &freeze);
+    for net in [&mut net, &mut tape] {
+        // The second round meets what the first left behind.
+        for _ in 0..2 {
+            net.forward(&images(), IMAGE).unwrap();
+            net.backward(weights.clone()).unwrap();
+        }
+    }
+    assert_eq!(net.gradients().len(), net.trained().len());
+    for (planned, tape) in net.gradients().iter().zip(tape.gradients()) {
+        let tape: Vec<f64> = flat(tape).into_iter().map(f64::from).collect();
+        assert_close(&flat(planned), &tape, 1e-4, "planned against tape");
+    }
+    for (param, gradient) in net.trained().iter().zip(net.gradients()) {
         assert_eq!(gradient.dims(), param.spec.shape);
         let gradient = flat(gradient);
         // All elements of small tensors, a sample of large ones.
@@ -274,7 +291,7 @@ fn frozen_parameters_have_no_gradient() {
     let names: Vec<&str> = freeze.batch_norms.iter().map(|id| graph.node(*id).name.as_str()).collect();
     assert_eq!(names, ["stem_bn", "lone_bn"]);
 
-    let net = TrainNet::new(&detector, &stirred_params(graph), freeze).unwrap();
+    let net = TrainNet::new(&detector, &stirred_params(graph), freeze, &Device::Cpu).unwrap();
     let names: Vec<&str> = net.trained().iter().map(|param| param.spec.name.as_str()).collect();
     assert!(names.is_sorted());
     assert!(
@@ -292,13 +309,10 @@ fn results_do_not_depend_on_the_number_of_threads() {
     let step = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
-            let mut net = TrainNet::new(&detector, &params, Freeze::default()).unwrap();
-            let images =
-                Tensor::from_vec(numbers(3, 2 * 3 * 64 * 96), &[2, 3, 64, 96], &Device::Cpu).unwrap();
-            let heads = net.forward(&images).unwrap();
-            let maps: Vec<Vec<f32>> = heads.iter().map(flat).collect();
-            let gradients = net.backward(heads, maps.clone()).unwrap();
-            (maps, gradients.iter().map(flat).collect::<Vec<_>>(), net.params().unwrap())
+            let mut net = TrainNet::new(&detector, &params, Freeze::default(), &Device::Cpu).unwrap();
+            let maps = net.forward(&numbers(3, 2 * 3 * 64 * 96), [2, 3, 64, 96]).unwrap();
+            net.backward(maps.clone()).unwrap();
+            (maps, net.gradients().iter().map(flat).collect::<Vec<_>>(), net.params().unwrap())
         })
     };
     let one = step(1);
@@ -315,16 +329,20 @@ fn what_does_not_fit_is_refused() {
     assert_eq!(error.to_string(), "the input holds 863 values; 3 images of [3, 8, 12] need 864");
     assert!(executor.head_maps(&[], 0).is_err());
 
-    let mut net = TrainNet::new(&detector, &params, Freeze::default()).unwrap();
-    let gray = Tensor::zeros(&[1, 1, 8, 12], candle_core::DType::F32, &Device::Cpu).unwrap();
-    let error = net.forward(&gray).unwrap_err();
-    assert!(error.to_string().starts_with("stem_act: "), "{error}");
-    let heads = net.forward(&image_tensor()).unwrap();
-    let error = net.backward(heads, vec![vec![0.0; 5]]).unwrap_err();
+    let mut net = TrainNet::new(&detector, &params, Freeze::default(), &Device::Cpu).unwrap();
+    let error = net.forward(&[0.0; 96], [1, 1, 8, 12]).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "96 values are no images of shape [1, 1, 8, 12] for a network of 3 channels"
+    );
+    assert!(net.forward(&images, [1, 3, 8, 12]).is_err());
+    assert!(net.forward(&images[..3 * 7 * 9], [1, 3, 7, 9]).is_err());
+    net.forward(&images, IMAGE).unwrap();
+    let error = net.backward(vec![vec![0.0; 5]]).unwrap_err();
     assert_eq!(error.to_string(), "head 0: 5 gradients for a map of 108 values");
 
     let mut short = params.clone();
     short.remove("stem/kernel");
     assert!(Executor::new(&detector, &short).is_err());
-    assert!(TrainNet::new(&detector, &short, Freeze::default()).is_err());
+    assert!(TrainNet::new(&detector, &short, Freeze::default(), &Device::Cpu).is_err());
 }

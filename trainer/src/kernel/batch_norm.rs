@@ -142,25 +142,18 @@ pub fn train_forward_into(norm: &Normalization, input: &[f32], output: &mut [f32
     }
 }
 
-/// The backward pass of [`train_forward_into`]: `stats` are those it returned. Writes the gradient with respect to the input.
+/// The backward pass of [`train_forward_into`]: `stats` are those it returned. Turns the gradient with respect to the output
+/// into that with respect to the input.
 ///
 /// # Panics
 /// When lengths do not fit.
-pub fn train_backward_into(
+pub fn train_backward_in_place(
     norm: &Normalization,
     stats: &BatchStats,
     input: &[f32],
-    output_gradient: &[f32],
-    input_gradient: &mut [f32],
+    gradient: &mut [f32],
 ) -> AffineGradient {
-    backward_into(
-        norm,
-        (&stats.mean, &stats.population_variance),
-        true,
-        input,
-        output_gradient,
-        input_gradient,
-    )
+    backward_in_place(norm, (&stats.mean, &stats.population_variance), true, input, gradient)
 }
 
 /// Normalises `input` with the given mean and variance, `[C]` each, as inference does.
@@ -194,36 +187,34 @@ pub fn frozen_forward_into(
     }));
 }
 
-/// The backward pass of [`frozen_forward_into`]: mean and variance are constants, γ and β are not.
+/// The backward pass of [`frozen_forward_into`], as [`train_backward_in_place`]: mean and variance are constants, γ and β are
+/// not.
 ///
 /// # Panics
 /// When lengths do not fit.
-pub fn frozen_backward_into(
+pub fn frozen_backward_in_place(
     norm: &Normalization,
     mean: &[f32],
     variance: &[f32],
     input: &[f32],
-    output_gradient: &[f32],
-    input_gradient: &mut [f32],
+    gradient: &mut [f32],
 ) -> AffineGradient {
-    backward_into(norm, (mean, variance), false, input, output_gradient, input_gradient)
+    backward_in_place(norm, (mean, variance), false, input, gradient)
 }
 
 /// With g = output gradient · f'(…) and x̂ = (x − mean) / σ: ∂β = Σ g, ∂γ = Σ g · x̂ and
 /// ∂x = γ / σ · (g − [mean(g) + x̂ · mean(g · x̂)]), the bracket only where the statistics follow x.
-fn backward_into(
+fn backward_in_place(
     norm: &Normalization,
     (mean, variance): (&[f32], &[f32]),
     statistics_follow: bool,
     input: &[f32],
-    output_gradient: &[f32],
-    input_gradient: &mut [f32],
+    gradient: &mut [f32],
 ) -> AffineGradient {
     norm.check(input.len());
-    assert_eq!(input.len(), output_gradient.len());
-    assert_eq!(input.len(), input_gradient.len());
+    assert_eq!(input.len(), gradient.len());
     assert!(mean.len() == norm.channels() && variance.len() == norm.channels());
-    let (len, out) = (input.len(), SharedOut::new(input_gradient));
+    let (len, shared) = (input.len(), SharedOut::new(gradient));
     let count = (len / norm.channels()) as f64;
     let gradients: Vec<(f32, f32)> = dispatch!(simd => with_function!(norm.activation, function => {
         (0..norm.channels()).into_par_iter().map(|c| simd.vectorize(
@@ -232,7 +223,8 @@ fn backward_into(
                 let channel = norm.channel(c, mean[c], variance[c]);
                 let Channel { mean, inverse, scale, shift } = channel;
                 let (mut sum, mut product) = (0.0, 0.0);
-                for (x, gy) in norm.maps(input, c).zip(norm.maps(output_gradient, c)) {
+                // SAFETY: this task alone handles channel c, here and below.
+                for (x, gy) in norm.maps(input, c).zip(unsafe { norm.maps_mut(shared, len, c) }) {
                     let gy = &gy[..x.len()];
                     let [s, p] = sums(x.len(), #[inline(always)] |i| {
                         let g = gy[i] * function.derivative(x[i] * scale + shift);
@@ -247,12 +239,10 @@ fn backward_into(
                 } else {
                     (0.0, 0.0)
                 };
-                // SAFETY: this task alone handles channel c.
-                let targets = unsafe { norm.maps_mut(out, len, c) };
-                for ((x, gy), gx) in norm.maps(input, c).zip(norm.maps(output_gradient, c)).zip(targets) {
-                    for ((x, gy), gx) in x.iter().zip(gy).zip(gx) {
-                        let g = gy * function.derivative(x * scale + shift);
-                        *gx = scale * (g - offset - (x - mean) * slope);
+                for (x, gradient) in norm.maps(input, c).zip(unsafe { norm.maps_mut(shared, len, c) }) {
+                    for (x, gradient) in x.iter().zip(gradient) {
+                        let g = *gradient * function.derivative(x * scale + shift);
+                        *gradient = scale * (g - offset - (x - mean) * slope);
                     }
                 }
                 (gamma as f32, sum as f32)

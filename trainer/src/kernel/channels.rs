@@ -1,6 +1,7 @@
 //! Joining maps along the channel axis and taking channels out of them. Both move whole maps, so they are each other's
 //! backward pass.
 
+use super::Store;
 use rayon::prelude::*;
 
 /// Writes the channels of `parts` one after another, for every image. A part is `[N, channels, pixels]` with its number of
@@ -10,29 +11,36 @@ use rayon::prelude::*;
 /// When a length does not fit.
 pub fn concat_into(parts: &[(&[f32], usize)], output: &mut [f32]) {
     let image: usize = parts.iter().map(|(_, size)| size).sum();
-    assert!(image > 0 && output.len().is_multiple_of(image), "whole images");
-    let images = output.len() / image;
-    assert!(parts.iter().all(|(part, size)| part.len() == images * size), "as many images in every part");
-    output.par_chunks_mut(image).enumerate().for_each(|(n, mut output)| {
-        for (part, size) in parts {
-            let (target, rest) = output.split_at_mut(*size);
-            target.copy_from_slice(&part[n * size..(n + 1) * size]);
-            output = rest;
-        }
-    });
+    let mut start = 0;
+    for (part, size) in parts {
+        place_into(part, image, start, *size, output, Store::Replace);
+        start += size;
+    }
 }
 
-/// Writes values `start .. start + len` of every image of `image` values to `output`: channels, when both are multiples of
+/// Stores `part`, `[N, len]`, as values `start .. start + len` of every image of `image` values, and leaves the others.
+///
+/// # Panics
+/// When a length does not fit.
+pub fn place_into(part: &[f32], image: usize, start: usize, len: usize, output: &mut [f32], store: Store) {
+    check(output.len(), image, start, len, part.len());
+    output
+        .par_chunks_mut(image)
+        .zip(part.par_chunks(len))
+        .for_each(|(output, part)| store.put_all(&mut output[start..start + len], part));
+}
+
+/// Stores values `start .. start + len` of every image of `image` values in `output`: channels, when both are multiples of
 /// a map's size.
 ///
 /// # Panics
 /// When a length does not fit.
-pub fn slice_into(input: &[f32], image: usize, start: usize, len: usize, output: &mut [f32]) {
+pub fn slice_into(input: &[f32], image: usize, start: usize, len: usize, output: &mut [f32], store: Store) {
     check(input.len(), image, start, len, output.len());
     output
         .par_chunks_mut(len)
         .zip(input.par_chunks(image))
-        .for_each(|(output, input)| output.copy_from_slice(&input[start..start + len]));
+        .for_each(|(output, input)| store.put_all(output, &input[start..start + len]));
 }
 
 /// The backward pass of [`slice_into`]: the gradient of what was not taken is 0.
@@ -45,18 +53,20 @@ pub fn slice_backward_into(
     start: usize,
     len: usize,
     input_gradient: &mut [f32],
+    store: Store,
 ) {
-    check(input_gradient.len(), image, start, len, output_gradient.len());
-    input_gradient.par_chunks_mut(image).zip(output_gradient.par_chunks(len)).for_each(|(input, output)| {
-        input[..start].fill(0.0);
-        input[start..start + len].copy_from_slice(output);
-        input[start + len..].fill(0.0);
-    });
+    place_into(output_gradient, image, start, len, input_gradient, store);
+    if store == Store::Replace {
+        input_gradient.par_chunks_mut(image).for_each(|input| {
+            input[..start].fill(0.0);
+            input[start + len..].fill(0.0);
+        });
+    }
 }
 
-fn check(input: usize, image: usize, start: usize, len: usize, output: usize) {
-    assert!(len > 0 && start + len <= image && input.is_multiple_of(image), "a part of whole images");
-    assert_eq!(input / image * len, output);
+fn check(whole: usize, image: usize, start: usize, len: usize, part: usize) {
+    assert!(len > 0 && start + len <= image && whole.is_multiple_of(image), "a part of whole images");
+    assert_eq!(whole / image * len, part);
 }
 
 #[cfg(test)]
@@ -71,10 +81,10 @@ mod tests {
         concat_into(&[(&a, 6), (&b, 4)], &mut joined);
         assert_eq!(joined[4..8], [4.0, 5.0, 100.0, 101.0]);
         let mut part = vec![0.0; 8];
-        slice_into(&joined, 10, 6, 4, &mut part);
+        slice_into(&joined, 10, 6, 4, &mut part, Store::Replace);
         assert_eq!(part, b);
         let mut gradient = vec![9.0; 20];
-        slice_backward_into(&part, 10, 6, 4, &mut gradient);
+        slice_backward_into(&part, 10, 6, 4, &mut gradient, Store::Replace);
         assert!(gradient.iter().enumerate().all(|(i, g)| *g == if i % 10 < 6 { 0.0 } else { joined[i] }));
     }
 }

@@ -14,9 +14,9 @@ mod implicit;
 mod planes;
 mod weight_gradient;
 
-use super::bias;
 use super::simd::dispatch;
 use super::winograd;
+use super::{Store, bias};
 pub(super) use implicit::product_part;
 use oxidet_graph::{Activation, Padding};
 
@@ -185,7 +185,7 @@ pub fn forward_into(
     }
 }
 
-/// Writes the gradient with respect to the input to `input_gradient`, given that of the output.
+/// Stores the gradient with respect to the input in `input_gradient`, given that of the output.
 ///
 /// # Panics
 /// When a length does not fit `geometry`.
@@ -194,14 +194,15 @@ pub fn input_gradient_into(
     output_gradient: &[f32],
     weight: &[f32],
     input_gradient: &mut [f32],
+    store: Store,
 ) {
     geometry.check(input_gradient.len(), weight.len(), output_gradient.len());
     if geometry.is_depthwise() {
-        dispatch!(simd => depthwise::input_gradient(simd, geometry, output_gradient, weight, input_gradient));
+        dispatch!(simd => depthwise::input_gradient(simd, geometry, output_gradient, weight, input_gradient, store));
     } else if winograd::pays(geometry) {
-        dispatch!(simd => winograd::input_gradient(simd, geometry, output_gradient, weight, input_gradient));
+        dispatch!(simd => winograd::input_gradient(simd, geometry, output_gradient, weight, input_gradient, store));
     } else {
-        dispatch!(simd => implicit::input_gradient(simd, geometry, output_gradient, weight, input_gradient));
+        dispatch!(simd => implicit::input_gradient(simd, geometry, output_gradient, weight, input_gradient, store));
     }
 }
 

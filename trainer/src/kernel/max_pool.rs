@@ -4,6 +4,7 @@
 //! a second pass keeps the largest of these over the window's rows. That is 2·k comparisons a cell instead of k², all of
 //! them over neighbouring cells, which matters for the 13×13 windows of a pyramid-pooling block.
 
+use super::Store;
 use super::simd::{Simd, dispatch};
 use oxidet_graph::{MaxPool, Padding};
 use rayon::prelude::*;
@@ -179,7 +180,7 @@ fn pool_rows(geometry: &Geometry, best: &[f32], column: &[u16], output: &mut [f3
     }
 }
 
-/// Writes the gradient with respect to the input: each output's gradient goes to the cell its value came from.
+/// Stores the gradient with respect to the input: each output's gradient goes to the cell its value came from.
 ///
 /// # Panics
 /// When a length does not fit `geometry`.
@@ -188,6 +189,7 @@ pub fn backward_into(
     winners: &[u16],
     output_gradient: &[f32],
     input_gradient: &mut [f32],
+    store: Store,
 ) {
     geometry.check(input_gradient.len(), output_gradient.len());
     assert_eq!(winners.len(), output_gradient.len());
@@ -202,7 +204,9 @@ pub fn backward_into(
         .zip(output_gradient.par_chunks(out_size))
         .zip(winners.par_chunks(out_size))
         .for_each(|((input_gradient, output_gradient), winners)| {
-            input_gradient.fill(0.0);
+            if store == Store::Replace {
+                input_gradient.fill(0.0);
+            }
             for (y, (gradients, winners)) in
                 output_gradient.chunks(out_width).zip(winners.chunks(out_width)).enumerate()
             {
@@ -288,7 +292,7 @@ mod tests {
                     forward_into(&geometry, &input, &mut output, &mut winners);
                     assert_eq!(output, want, "{level} {geometry:?}");
                     let mut input_gradient = vec![9.0; input.len()];
-                    backward_into(&geometry, &winners, &gradient, &mut input_gradient);
+                    backward_into(&geometry, &winners, &gradient, &mut input_gradient, Store::Replace);
                     for (got, want) in input_gradient.iter().zip(&want_gradient) {
                         assert!((f64::from(*got) - want).abs() < 1e-5, "{level} {geometry:?}: {got} {want}");
                     }
@@ -327,7 +331,7 @@ mod tests {
             let (mut output, mut winners) = (vec![0.0; input.len()], vec![0; input.len()]);
             forward_into(&geometry, &input, &mut output, &mut winners);
             let mut gradient = vec![0.0; input.len()];
-            backward_into(&geometry, &winners, &input, &mut gradient);
+            backward_into(&geometry, &winners, &input, &mut gradient, Store::Replace);
             [output, gradient].concat()
         });
     }

@@ -3,49 +3,60 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::Mutex;
 
-/// One cache line of f32: the unit of [`Scratch`], which makes it 64-byte aligned.
+/// One cache line of f32: the unit of [`Buffer`], which makes it 64-byte aligned.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
 struct Line([f32; 16]);
 
-/// Buffers waiting for their next user. As many as were ever in use at once, so it stops growing after one step.
-static POOL: Mutex<Vec<Vec<Line>>> = Mutex::new(Vec::new());
-
-/// A 64-byte aligned working buffer, taken from a pool and given back on drop. Its contents are unspecified.
-pub(super) struct Scratch {
+/// An aligned block of f32.
+#[derive(Default)]
+pub(crate) struct Buffer {
     lines: Vec<Line>,
     len: usize,
 }
 
-impl Scratch {
-    /// A buffer of `len` values: the smallest free one that is large enough, or the largest free one, enlarged.
-    pub(super) fn take(len: usize) -> Self {
-        let wanted = len.div_ceil(16);
-        let mut lines = {
-            let mut pool = POOL.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            // Ordered by length: entries are kept sorted when they return.
-            let fit = pool.partition_point(|free| free.len() < wanted);
-            if fit < pool.len() { pool.remove(fit) } else { pool.pop().unwrap_or_default() }
-        };
-        if lines.len() < wanted {
-            // A fresh zeroed allocation costs less than copying old contents nobody wants.
-            lines = Vec::new();
-            lines.resize(wanted, Line([0.0; 16]));
-        }
+impl Buffer {
+    /// `len` zeros.
+    pub(crate) fn zeroed(len: usize) -> Self {
+        let count = len.div_ceil(16);
+        let mut lines = Vec::with_capacity(count);
+        prefer_huge_pages(&mut lines);
+        lines.resize(count, Line([0.0; 16]));
         Self { lines, len }
     }
-}
 
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let lines = std::mem::take(&mut self.lines);
-        let mut pool = POOL.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let at = pool.partition_point(|free| free.len() < lines.len());
-        pool.insert(at, lines);
+    /// Values there is room for.
+    fn room(&self) -> usize {
+        16 * self.lines.len()
     }
 }
 
-impl Deref for Scratch {
+/// Asks for huge pages behind a block that is still untouched. Kernels walk over many maps at once, a page or more apart:
+/// with small pages nearly every access would miss the address cache.
+#[cfg(target_os = "linux")]
+fn prefer_huge_pages(lines: &mut Vec<Line>) {
+    const HUGE_PAGE: usize = 2 << 20;
+    let bytes = lines.capacity() * size_of::<Line>();
+    let start = lines.as_mut_ptr() as usize;
+    let from = start.next_multiple_of(HUGE_PAGE);
+    let to = (start + bytes) / HUGE_PAGE * HUGE_PAGE;
+    if from < to {
+        // SAFETY: the range lies inside the block; the advice changes no contents. It may be refused, which costs speed only.
+        unsafe { libc::madvise(from as *mut libc::c_void, to - from, libc::MADV_HUGEPAGE) };
+    }
+}
+
+/// Other systems decide by themselves.
+#[cfg(not(target_os = "linux"))]
+fn prefer_huge_pages(_: &mut Vec<Line>) {}
+
+impl std::fmt::Debug for Buffer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Buffer({})", self.len)
+    }
+}
+
+impl Deref for Buffer {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
@@ -54,10 +65,61 @@ impl Deref for Scratch {
     }
 }
 
-impl DerefMut for Scratch {
+impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [f32] {
         // SAFETY: as in `deref`; the borrow is unique.
         unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
+    }
+}
+
+/// Buffers waiting for their next user, shortest first. As many as were ever in use at once, so it stops growing after
+/// one step.
+static POOL: Mutex<Vec<Buffer>> = Mutex::new(Vec::new());
+
+/// A working buffer, taken from a pool and given back on drop. Its contents are unspecified.
+pub(super) struct Scratch(Buffer);
+
+impl Scratch {
+    /// A buffer of `len` values: the smallest free one that is large enough, or a new one in place of the largest.
+    pub(super) fn take(len: usize) -> Self {
+        let room = len.next_multiple_of(16);
+        let taken = {
+            let mut pool = POOL.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let fit = pool.partition_point(|free| free.room() < room);
+            if fit < pool.len() { Some(pool.remove(fit)) } else { pool.pop() }
+        };
+        let mut buffer = match taken {
+            Some(buffer) if buffer.room() >= room => buffer,
+            outgrown => {
+                drop(outgrown);
+                Buffer::zeroed(len)
+            }
+        };
+        buffer.len = len;
+        Self(buffer)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let buffer = std::mem::take(&mut self.0);
+        let mut pool = POOL.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let at = pool.partition_point(|free| free.room() < buffer.room());
+        pool.insert(at, buffer);
+    }
+}
+
+impl Deref for Scratch {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        &self.0
+    }
+}
+
+impl DerefMut for Scratch {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        &mut self.0
     }
 }
 

@@ -1,5 +1,6 @@
 //! Nearest-neighbour enlargement by a whole factor: every cell becomes a `factor × factor` block.
 
+use super::Store;
 use rayon::prelude::*;
 
 /// Writes the enlarged maps. `input` holds maps of `width` columns, of any number of rows.
@@ -18,16 +19,24 @@ pub fn forward_into(factor: usize, width: usize, input: &[f32], output: &mut [f3
     });
 }
 
-/// Writes the gradient with respect to the input: the sum over each cell's block.
+/// Stores the gradient with respect to the input: the sum over each cell's block.
 ///
 /// # Panics
 /// When a length does not fit.
-pub fn backward_into(factor: usize, width: usize, output_gradient: &[f32], input_gradient: &mut [f32]) {
+pub fn backward_into(
+    factor: usize,
+    width: usize,
+    output_gradient: &[f32],
+    input_gradient: &mut [f32],
+    store: Store,
+) {
     check(factor, width, input_gradient.len(), output_gradient.len());
     let out_width = width * factor;
     let rows = output_gradient.par_chunks(out_width * factor);
     input_gradient.par_chunks_mut(width).zip(rows).for_each(|(target, rows)| {
-        target.fill(0.0);
+        if store == Store::Replace {
+            target.fill(0.0);
+        }
         for row in rows.chunks(out_width) {
             for (sum, block) in target.iter_mut().zip(row.chunks(factor)) {
                 *sum += block.iter().sum::<f32>();
@@ -61,8 +70,10 @@ mod tests {
             let mut want = vec![0.0f64; input.len()];
             gradient.iter().enumerate().for_each(|(i, g)| want[cell(i)] += f64::from(*g));
             let mut got = vec![9.0; input.len()];
-            backward_into(factor, width, &gradient, &mut got);
-            assert!(got.iter().zip(want).all(|(g, w)| (f64::from(*g) - w).abs() < 1e-5));
+            backward_into(factor, width, &gradient, &mut got, Store::Replace);
+            assert!(got.iter().zip(&want).all(|(g, w)| (f64::from(*g) - w).abs() < 1e-5));
+            backward_into(factor, width, &gradient, &mut got, Store::Add);
+            assert!(got.iter().zip(&want).all(|(g, w)| (f64::from(*g) - 2.0 * w).abs() < 2e-5));
         }
     }
 }

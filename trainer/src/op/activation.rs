@@ -1,7 +1,7 @@
 //! An activation alone.
 
 use super::tensor::{from_values, operand, output, values, with_values};
-use crate::kernel::activation::{backward_into, forward_into};
+use crate::kernel::activation::{backward_in_place, forward_into};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use oxidet_graph::Activation;
 
@@ -60,8 +60,8 @@ impl CustomOp1 for Pointwise {
 
     fn bwd(&self, x: &Tensor, _: &Tensor, gy: &Tensor) -> Result<Option<Tensor>> {
         with_values(self.name(), [x, gy], |[xs, gys]| {
-            let mut gx = output(xs.len());
-            backward_into(self.0, xs, gys, &mut gx);
+            let mut gx = gys.to_vec();
+            backward_in_place(self.0, xs, &mut gx);
             Ok(Some(from_values(gx, x.shape())?))
         })
     }

@@ -2,7 +2,8 @@
 
 use super::activation;
 use super::tensor::{from_values, operand, output, values, with_values};
-use crate::kernel::add::{backward_into, forward_into};
+use crate::kernel::activation::backward_in_place;
+use crate::kernel::add::forward_into;
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use oxidet_graph::Activation;
 
@@ -69,8 +70,10 @@ impl CustomOp2 for Add {
         let gradient = match self.activation {
             None => gy.clone(),
             Some(activation) => with_values(self.name(), [x, y, gy], |[xs, ys, gys]| {
-                let mut gradient = output(xs.len());
-                backward_into(activation, xs, ys, gys, &mut gradient);
+                let mut sum = output(xs.len());
+                forward_into(None, xs, ys, &mut sum);
+                let mut gradient = gys.to_vec();
+                backward_in_place(activation, &sum, &mut gradient);
                 from_values(gradient, x.shape())
             })?,
         };

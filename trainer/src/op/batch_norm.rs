@@ -3,8 +3,8 @@
 use super::activation;
 use super::tensor::{from_values, operand, output, sizes, values, with_values};
 use crate::kernel::batch_norm::{
-    AffineGradient, BatchStats, Normalization, frozen_backward_into, frozen_forward_into,
-    train_backward_into, train_forward_into,
+    AffineGradient, BatchStats, Normalization, frozen_backward_in_place, frozen_forward_into,
+    train_backward_in_place, train_forward_into,
 };
 use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor, bail};
 use oxidet_graph::Activation;
@@ -180,20 +180,19 @@ impl NormNode {
         })
     }
 
-    /// Writes the gradient of the input and returns that of gamma and beta, stacked.
+    /// Turns the gradient of the output into that of the input and returns that of gamma and beta, stacked.
     pub(super) fn backward(
         &self,
         state: &NormState,
         x: &[f32],
         affine: &[f32],
-        gy: &[f32],
-        gx: &mut [f32],
+        gradient: &mut [f32],
     ) -> Vec<f32> {
         let norm = self.normalization(affine);
         let AffineGradient { gamma, beta } = match (state, &self.mode) {
-            (NormState::Train(stats), _) => train_backward_into(&norm, stats, x, gy, gx),
+            (NormState::Train(stats), _) => train_backward_in_place(&norm, stats, x, gradient),
             (NormState::Frozen, Mode::Frozen { mean, variance }) => {
-                frozen_backward_into(&norm, mean, variance, x, gy, gx)
+                frozen_backward_in_place(&norm, mean, variance, x, gradient)
             }
             (NormState::Frozen, Mode::Train(_)) => unreachable!("forward makes the state of its own mode"),
         };
@@ -235,8 +234,8 @@ impl CustomOp2 for BatchNormAct {
         let state = self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let Some(state) = &*state else { bail!("{}: backward without forward", self.name()) };
         with_values(self.name(), [x, affine, gy], |[xs, affines, gys]| {
-            let mut gx = output(xs.len());
-            let ga = self.norm.backward(state, xs, affines, gys, &mut gx);
+            let mut gx = gys.to_vec();
+            let ga = self.norm.backward(state, xs, affines, &mut gx);
             Ok((Some(from_values(gx, x.shape())?), Some(from_values(ga, affine.shape())?)))
         })
     }

@@ -1,6 +1,7 @@
 //! Joining and taking apart channels.
 
 use super::tensor::{from_values, operand, output, sizes, values, with_values};
+use crate::kernel::Store;
 use crate::kernel::channels::{slice_backward_into, slice_into};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 
@@ -43,7 +44,7 @@ impl CustomOp1 for ChannelSlice {
         let pixels = height * width;
         let mut y = output(n * self.len * pixels);
         let x = values(self.name(), x, layout)?;
-        slice_into(x, channels * pixels, self.start * pixels, self.len * pixels, &mut y);
+        slice_into(x, channels * pixels, self.start * pixels, self.len * pixels, &mut y, Store::Replace);
         Ok((CpuStorage::F32(y), (n, self.len, height, width).into()))
     }
 
@@ -52,7 +53,14 @@ impl CustomOp1 for ChannelSlice {
         let pixels = height * width;
         with_values(self.name(), [gy], |[gy]| {
             let mut gx = output(x.elem_count());
-            slice_backward_into(gy, channels * pixels, self.start * pixels, self.len * pixels, &mut gx);
+            slice_backward_into(
+                gy,
+                channels * pixels,
+                self.start * pixels,
+                self.len * pixels,
+                &mut gx,
+                Store::Replace,
+            );
             Ok(Some(from_values(gx, x.shape())?))
         })
     }

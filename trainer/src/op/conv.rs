@@ -3,6 +3,7 @@
 use super::batch_norm::{self, BnMode, NormNode, NormState, affine};
 use super::tensor::{from_values, operand, output, sizes, values, with_values};
 use super::windows;
+use crate::kernel::Store;
 use crate::kernel::conv::{
     Geometry, bias_gradient_into, forward_into, input_gradient_into, weight_gradient_into,
 };
@@ -117,7 +118,7 @@ impl Conv {
         with_values(Self::NAME, [x, w], |[xs, ws]| {
             let gx = self.wanted.0.then(|| {
                 let mut gx = output(xs.len());
-                input_gradient_into(&self.geometry, gy, ws, &mut gx);
+                input_gradient_into(&self.geometry, gy, ws, &mut gx, Store::Replace);
                 from_values(gx, x.shape())
             });
             let gw = self.wanted.1.then(|| {
@@ -239,9 +240,10 @@ impl CustomOp3 for ConvBnAct {
         let name = CustomOp3::name(self);
         let saved = self.saved.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
         let Some((z, state)) = saved else { bail!("{name}: the backward pass can run only once") };
-        let mut gz = output(z.len());
-        let ga = with_values(name, [affine, gy], |[affine, gy]| {
-            Ok(self.norm.backward(&state, &z, affine, gy, &mut gz))
+        let (gz, ga) = with_values(name, [affine, gy], |[affine, gy]| {
+            let mut gz = gy.to_vec();
+            let ga = self.norm.backward(&state, &z, affine, &mut gz);
+            Ok((gz, ga))
         })?;
         drop(z);
         let (gx, gw) = self.conv.backward(x, w, &gz)?;

@@ -2,6 +2,7 @@
 
 use super::tensor::{from_values, operand, output, sizes, values, with_values};
 use super::windows;
+use crate::kernel::Store;
 use crate::kernel::max_pool::{Geometry, backward_into, forward_into};
 use candle_core::{CpuStorage, CustomOp1, Error, Layout, Result, Shape, Tensor};
 use oxidet_graph::{MaxPool, Padding};
@@ -72,7 +73,7 @@ impl CustomOp1 for Pool {
         let winners = self.winners.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         with_values(self.name(), [gy], |[gy]| {
             let mut gx = output(x.elem_count());
-            backward_into(&self.geometry, &winners, gy, &mut gx);
+            backward_into(&self.geometry, &winners, gy, &mut gx, Store::Replace);
             Ok(Some(from_values(gx, x.shape())?))
         })
     }

@@ -1,6 +1,7 @@
 //! Between candle's tensors and the kernels' slices.
 
-use candle_core::{CpuStorage, Device, Layout, Result, Shape, Storage, Tensor, bail};
+use candle_core::{CpuStorage, Device, InplaceOp1, Layout, Result, Shape, Storage, Tensor, bail};
+use std::sync::Mutex;
 
 /// `tensor`, contiguous, as an operand of a kernel: the operation's first tensor was found on the CPU.
 pub(super) fn operand(op: &'static str, tensor: &Tensor) -> Result<Tensor> {
@@ -23,7 +24,7 @@ pub(super) fn values<'a>(op: &'static str, storage: &'a CpuStorage, layout: &Lay
 }
 
 /// Calls `body` with the values of `tensors`, in a backward pass.
-pub(super) fn with_values<R, const N: usize>(
+pub(crate) fn with_values<R, const N: usize>(
     op: &'static str,
     tensors: [&Tensor; N],
     body: impl FnOnce([&[f32]; N]) -> Result<R>,
@@ -41,6 +42,30 @@ pub(super) fn with_values<R, const N: usize>(
         Ok(slices) => body(slices),
         Err(_) => bail!("{op}: internal error: {N} tensors expected"),
     }
+}
+
+/// Calls `body` with the values of a contiguous f32 tensor on the CPU, to overwrite them.
+pub(crate) fn write_values(tensor: &Tensor, body: impl FnOnce(&mut [f32])) -> Result<()> {
+    struct Write<F>(Mutex<Option<F>>);
+
+    impl<F: FnOnce(&mut [f32])> InplaceOp1 for Write<F> {
+        fn name(&self) -> &'static str {
+            "write_values"
+        }
+
+        fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
+            let (CpuStorage::F32(values), Some((from, to))) = (storage, layout.contiguous_offsets()) else {
+                bail!("write_values: the tensor is not a contiguous f32 tensor");
+            };
+            let body = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+            if let Some(body) = body {
+                body(&mut values[from..to]);
+            }
+            Ok(())
+        }
+    }
+
+    tensor.inplace_op1(&Write(Mutex::new(Some(body))))
 }
 
 /// A buffer of `len` values for a kernel to fill.

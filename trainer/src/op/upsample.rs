@@ -1,6 +1,7 @@
 //! Nearest-neighbour enlargement.
 
 use super::tensor::{from_values, operand, output, sizes, values, with_values};
+use crate::kernel::Store;
 use crate::kernel::upsample::{backward_into, forward_into};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 
@@ -47,7 +48,7 @@ impl CustomOp1 for Upsample {
         let [.., width] = sizes(x.shape())?;
         with_values(self.name(), [gy], |[gy]| {
             let mut gx = output(x.elem_count());
-            backward_into(self.factor, width, gy, &mut gx);
+            backward_into(self.factor, width, gy, &mut gx, Store::Replace);
             Ok(Some(from_values(gx, x.shape())?))
         })
     }

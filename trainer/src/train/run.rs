@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use candle_core::{Device, Tensor};
+use candle_core::Device;
 use oxidet_graph::{Checkpoint, Detector, TrainingState, ap_mode_from_spec, nms_from_spec};
 use oxidet_proto::lint::Checked;
 use oxidet_vision::decode;
@@ -80,7 +80,7 @@ impl<'a> Run<'a> {
             listen(Event::Weights(loaded));
         }
 
-        let net = TrainNet::new(&detector, &params, freeze(spec, &detector))?;
+        let net = TrainNet::new(&detector, &params, freeze(spec, &detector), &Device::Cpu)?;
         let penalty = penalty_from_spec(training.regularizer.as_ref());
         let optimizer = Optimizer::new(rule, penalty, net.trained(), &state.slots).map_err(|what| {
             TrainError::Weights {
@@ -196,13 +196,8 @@ impl<'a> Run<'a> {
     fn step(&mut self, batch: &Batch, learning_rate: f64) -> Result<(LossTerms, f64), TrainError> {
         let preprocess = &self.detector.preprocess;
         let (height, width) = (preprocess.height, preprocess.width);
-        let shape = (batch.samples.len(), preprocess.channels, height, width);
-        let images = Tensor::from_slice(&batch.images, shape, &Device::Cpu)?;
-        let heads = self.net.forward(&images)?;
-        let maps = heads
-            .iter()
-            .map(|head| head.flatten_all()?.to_vec1::<f32>())
-            .collect::<candle_core::Result<Vec<Vec<f32>>>>()?;
+        let shape = [batch.samples.len(), preprocess.channels, height, width];
+        let maps = self.net.forward(&batch.images, shape)?;
         let views: Vec<&[f32]> = maps.iter().map(Vec::as_slice).collect();
         let (terms, gradients) = self.loss.compute(&views, &batch.truths, height, width);
         let mut loss = terms.total(&self.loss.config);
@@ -211,8 +206,8 @@ impl<'a> Run<'a> {
         }
         self.state.step += 1;
         if loss.is_finite() {
-            let gradients = self.net.backward(heads, gradients)?;
-            self.optimizer.step(self.net.trained(), &gradients, self.state.step, learning_rate)?;
+            self.net.backward(gradients)?;
+            self.optimizer.step(self.net.trained(), self.net.gradients(), self.state.step, learning_rate)?;
         }
         Ok((terms, loss))
     }

@@ -141,20 +141,13 @@ fn gradients_match_finite_differences() {
             let norm = case.norm(activation);
             for frozen in [false, true] {
                 let mut output = vec![f32::NAN; input.len()];
-                let mut gx = vec![f32::NAN; input.len()];
+                let mut gx = case.gradient.clone();
                 let affine = if frozen {
                     frozen_forward_into(&norm, &fixed_mean, &fixed_variance, &case.input, &mut output);
-                    frozen_backward_into(
-                        &norm,
-                        &fixed_mean,
-                        &fixed_variance,
-                        &case.input,
-                        &case.gradient,
-                        &mut gx,
-                    )
+                    frozen_backward_in_place(&norm, &fixed_mean, &fixed_variance, &case.input, &mut gx)
                 } else {
                     let stats = train_forward_into(&norm, &case.input, &mut output);
-                    train_backward_into(&norm, &stats, &case.input, &case.gradient, &mut gx)
+                    train_backward_in_place(&norm, &stats, &case.input, &mut gx)
                 };
                 let fixed = frozen.then_some((&fixed.0[..], &fixed.1[..]));
                 let objective = |x: &[f64], g: &[f64], b: &[f64]| case.objective(activation, fixed, x, g, b);
@@ -184,9 +177,9 @@ fn threads_do_not_change_results() {
     let case = Case::new(3, 7, 5000);
     let norm = case.norm(Some(Activation::Mish));
     on_thread_counts(|| {
-        let (mut y, mut gx) = (vec![0.0; case.input.len()], vec![0.0; case.input.len()]);
+        let (mut y, mut gx) = (vec![0.0; case.input.len()], case.gradient.clone());
         let stats = train_forward_into(&norm, &case.input, &mut y);
-        let affine = train_backward_into(&norm, &stats, &case.input, &case.gradient, &mut gx);
+        let affine = train_backward_in_place(&norm, &stats, &case.input, &mut gx);
         [y, gx, stats.mean, stats.unbiased_variance, affine.gamma, affine.beta].concat()
     });
 }

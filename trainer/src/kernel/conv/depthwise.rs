@@ -6,6 +6,7 @@
 
 use super::Geometry;
 use super::planes::{PlaneLayout, Tap, Taps, gradient_taps, split_map};
+use crate::kernel::Store;
 use crate::kernel::memory::Scratch;
 use crate::kernel::simd::Simd;
 use rayon::prelude::*;
@@ -124,6 +125,7 @@ pub(super) fn input_gradient<S: Simd>(
     output_gradient: &[f32],
     weight: &[f32],
     input_gradient: &mut [f32],
+    store: Store,
 ) {
     let (height, width, stride) = (geometry.height, geometry.width, geometry.stride);
     let out_size = (geometry.out_height(), geometry.out_width());
@@ -156,9 +158,13 @@ pub(super) fn input_gradient<S: Simd>(
                 let target =
                     &mut gradient[(y * stride + row) * width + column..(y * stride + row + 1) * width];
                 if stride == 1 {
-                    target.copy_from_slice(source);
+                    store.put_all(target, source);
                 } else {
-                    target.iter_mut().step_by(stride).zip(source).for_each(|(cell, value)| *cell = *value);
+                    target
+                        .iter_mut()
+                        .step_by(stride)
+                        .zip(source)
+                        .for_each(|(cell, value)| store.put(cell, *value));
                 }
             }
         }

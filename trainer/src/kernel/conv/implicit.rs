@@ -12,6 +12,7 @@
 
 use super::Geometry;
 use super::planes::{PlaneLayout, Tap, Taps, gradient_taps, split_phases};
+use crate::kernel::Store;
 use crate::kernel::memory::{Scratch, SharedOut};
 use crate::kernel::simd::Simd;
 use rayon::prelude::*;
@@ -188,8 +189,8 @@ unsafe fn pack_tile<S: Simd>(
     }
 }
 
-/// Writes the product of `weights` and the planes of `problem` to `out`, whose first element is the group's first output.
-fn multiply<S: Simd>(simd: S, problem: &PlaneProblem, weights: &PackedWeights, out: SharedOut) {
+/// Stores the product of `weights` and the planes of `problem` in `out`, whose first element is the group's first output.
+fn multiply<S: Simd>(simd: S, problem: &PlaneProblem, weights: &PackedWeights, out: SharedOut, store: Store) {
     let pixels = problem.grid.0 * problem.grid.1;
     let tiles = pixels.div_ceil(S::TILE_COLUMNS);
     let map = TileMap::new(simd, problem);
@@ -243,7 +244,7 @@ fn multiply<S: Simd>(simd: S, problem: &PlaneProblem, weights: &PackedWeights, o
                             out.at(at),
                             pixels,
                             (rows, columns),
-                            index > 0,
+                            index > 0 || store == Store::Add,
                         );
                     }
                 }
@@ -328,7 +329,7 @@ pub(super) fn forward<S: Simd>(
         });
         // SAFETY: the offset is that of the group's first output map; groups run one after another.
         let group_out = unsafe { out.offset(group * outputs * grid.0 * grid.1) };
-        multiply(simd, &problem, &weights, group_out);
+        multiply(simd, &problem, &weights, group_out, Store::Replace);
     }
 }
 
@@ -340,6 +341,7 @@ pub(super) fn input_gradient<S: Simd>(
     output_gradient: &[f32],
     weight: &[f32],
     input_gradient: &mut [f32],
+    store: Store,
 ) {
     let (height, width, stride) = (geometry.height, geometry.width, geometry.stride);
     let plane = (geometry.out_height(), geometry.out_width());
@@ -350,13 +352,16 @@ pub(super) fn input_gradient<S: Simd>(
             let (numbers, taps) = gradient_taps(geometry, row_phase, column_phase);
             let cells = ((height - row_phase).div_ceil(stride), (width - column_phase).div_ceil(stride));
             if stride > 1 && taps.is_empty() {
-                place_phase(geometry, None, 0, (row_phase, column_phase), input_gradient);
+                if store == Store::Replace {
+                    place_phase(geometry, None, 0, (row_phase, column_phase), input_gradient, store);
+                }
                 continue;
             }
             // As wide as the output gradient where that covers the phase, so that packing copies instead of gathering.
             let grid = if stride == 1 { cells } else { (cells.0, cells.1.max(plane.1)) };
             let mut phase_gradient =
                 (stride > 1).then(|| Scratch::take(geometry.batch * geometry.in_channels * grid.0 * grid.1));
+            let phase_store = if stride > 1 { Store::Replace } else { store };
             let out = SharedOut::new(match &mut phase_gradient {
                 Some(phase) => phase,
                 None => input_gradient,
@@ -379,22 +384,23 @@ pub(super) fn input_gradient<S: Simd>(
                 });
                 // SAFETY: the offset is that of the group's first input map; groups run one after another.
                 let group_out = unsafe { out.offset(group * inputs * grid.0 * grid.1) };
-                multiply(simd, &problem, &weights, group_out);
+                multiply(simd, &problem, &weights, group_out, phase_store);
             }
             if let Some(phase) = phase_gradient {
-                place_phase(geometry, Some(&phase), grid.1, (row_phase, column_phase), input_gradient);
+                place_phase(geometry, Some(&phase), grid.1, (row_phase, column_phase), input_gradient, store);
             }
         }
     }
 }
 
-/// Writes one phase's gradient (`columns` a row; zeros when there is none) to its rows and columns of the input gradient.
+/// Stores one phase's gradient (`columns` a row; zeros when there is none) in its rows and columns of the input gradient.
 fn place_phase(
     geometry: &Geometry,
     phase: Option<&[f32]>,
     columns: usize,
     (row_phase, column_phase): (usize, usize),
     input_gradient: &mut [f32],
+    store: Store,
 ) {
     let (height, width, stride) = (geometry.height, geometry.width, geometry.stride);
     let rows = (height - row_phase).div_ceil(stride);
@@ -406,7 +412,7 @@ fn place_phase(
                 None => cells.for_each(|cell| *cell = 0.0),
                 Some(phase) => {
                     let source = &phase[(map * rows + y) * columns..][..columns];
-                    cells.zip(source).for_each(|(cell, value)| *cell = *value);
+                    cells.zip(source).for_each(|(cell, value)| store.put(cell, *value));
                 }
             }
         }

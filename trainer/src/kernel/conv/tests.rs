@@ -53,8 +53,15 @@ fn computed(g: &Geometry, x: &[f32], w: &[f32], gy: &[f32]) -> [Vec<f32>; 3] {
     let (mut y, mut gx, mut gw) =
         (vec![f32::NAN; gy.len()], vec![f32::NAN; x.len()], vec![f32::NAN; w.len()]);
     forward_into(g, x, w, None, None, &mut y);
-    input_gradient_into(g, gy, w, &mut gx);
+    input_gradient_into(g, gy, w, &mut gx, Store::Replace);
     weight_gradient_into(g, x, gy, &mut gw);
+    // Added to itself, the gradient doubles.
+    let mut twice = gx.clone();
+    input_gradient_into(g, gy, w, &mut twice, Store::Add);
+    assert!(
+        twice.iter().zip(&gx).all(|(twice, once)| (twice - 2.0 * once).abs() <= 1e-5 * (1.0 + once.abs())),
+        "{g:?}"
+    );
     [y, gx, gw]
 }
 

@@ -2,6 +2,7 @@
 
 use super::transform::{self, both_ways};
 use super::{Block, FREQUENCIES, SKEW, Tiling};
+use crate::kernel::Store;
 use crate::kernel::conv::{Geometry, product_part};
 use crate::kernel::memory::{Scratch, SharedOut};
 use crate::kernel::simd::Simd;
@@ -23,7 +24,7 @@ pub(in crate::kernel) fn forward<S: Simd>(
         let kernel = &weight[(out * inputs + channel) * 9..][..9];
         std::array::from_fn(|i| std::array::from_fn(|j| kernel[i * 3 + j]))
     });
-    convolve(simd, &Tiling::new(geometry), &weights, input, output);
+    convolve(simd, &Tiling::new(geometry), &weights, input, output, Store::Replace);
 }
 
 /// See [`crate::kernel::conv::input_gradient_into`]: the forward pass with channels swapped and kernels turned around.
@@ -33,17 +34,25 @@ pub(in crate::kernel) fn input_gradient<S: Simd>(
     output_gradient: &[f32],
     weight: &[f32],
     input_gradient: &mut [f32],
+    store: Store,
 ) {
     let (inputs, outputs) = (geometry.in_channels, geometry.out_channels);
     let weights = Weights::new(simd, inputs, outputs, |channel, out| {
         let kernel = &weight[(out * inputs + channel) * 9..][..9];
         std::array::from_fn(|i| std::array::from_fn(|j| kernel[8 - i * 3 - j]))
     });
-    convolve(simd, &Tiling::new(geometry), &weights, output_gradient, input_gradient);
+    convolve(simd, &Tiling::new(geometry), &weights, output_gradient, input_gradient, store);
 }
 
 /// `output = input ∗ weights`.
-fn convolve<S: Simd>(simd: S, tiling: &Tiling, weights: &Weights, input: &[f32], output: &mut [f32]) {
+fn convolve<S: Simd>(
+    simd: S,
+    tiling: &Tiling,
+    weights: &Weights,
+    input: &[f32],
+    output: &mut [f32],
+    store: Store,
+) {
     let (inputs, outputs) = (weights.inputs, weights.outputs);
     let most = (tiling.block_rows * tiling.across).div_ceil(S::TILE_COLUMNS) * S::TILE_COLUMNS;
     let (in_pitch, out_pitch) = (most * inputs + SKEW, most * outputs + SKEW);
@@ -59,7 +68,7 @@ fn convolve<S: Simd>(simd: S, tiling: &Tiling, weights: &Weights, input: &[f32],
         let target = SharedOut::new(&mut products);
         multiply(simd, weights, &transformed, in_pitch, target, out_pitch, block.column_tiles(simd));
         (0..outputs).into_par_iter().for_each(|channel| {
-            block.transform_output(simd, &products, out_pitch, (channel, outputs), out);
+            block.transform_output(simd, &products, out_pitch, (channel, outputs), out, store);
         });
     }
 }
@@ -234,6 +243,7 @@ impl Block<'_> {
         pitch: usize,
         (channel, channels): (usize, usize),
         output: SharedOut,
+        store: Store,
     ) {
         let tiling = self.tiling;
         let Tiling { height, width, down, across, .. } = *tiling;
@@ -266,15 +276,13 @@ impl Block<'_> {
                         let map = (row / down * channels + channel) * height * width;
                         let columns = (width - x).min(4);
                         for (i, pixels) in pixels.iter().enumerate().take(height - y) {
-                            let source = pixels[4 * l..].as_ptr();
                             // SAFETY: this task alone writes this channel; row y + i and these columns are inside.
-                            unsafe {
-                                let target = output.at(map + (y + i) * width + x);
-                                if columns == 4 {
-                                    target.copy_from_nonoverlapping(source, 4);
-                                } else {
-                                    target.copy_from_nonoverlapping(source, columns);
-                                }
+                            let target = unsafe {
+                                std::slice::from_raw_parts_mut(output.at(map + (y + i) * width + x), columns)
+                            };
+                            match <&mut [f32; 4]>::try_from(&mut *target) {
+                                Ok(target) => store.put_all(target, &pixels[4 * l..]),
+                                Err(_) => store.put_all(target, &pixels[4 * l..]),
                             }
                         }
                     }

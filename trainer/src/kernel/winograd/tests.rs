@@ -1,4 +1,5 @@
 use super::*;
+use crate::kernel::Store;
 use crate::kernel::conv::{Geometry, reference};
 use crate::kernel::simd::dispatch;
 use crate::kernel::simd::forced::on_every_level;
@@ -14,7 +15,7 @@ fn computed(g: &Geometry, x: &[f32], w: &[f32], gy: &[f32]) -> [Vec<f32>; 3] {
         (vec![f32::NAN; gy.len()], vec![f32::NAN; x.len()], vec![f32::NAN; w.len()]);
     dispatch!(simd => {
         forward(simd, g, x, w, &mut y);
-        input_gradient(simd, g, gy, w, &mut gx);
+        input_gradient(simd, g, gy, w, &mut gx, Store::Replace);
         weight_gradient(simd, g, x, gy, &mut gw);
     });
     [y, gx, gw]

@@ -1,0 +1,132 @@
+//! A detector in training: its plan, its parameters, and which of them change.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use candle_core::{Device, Tensor, Var};
+use oxidet_graph::{self as graph, Detector, NodeId, ParamKind, ParamSpec, Params, ParamsError};
+
+use super::TrainNetError;
+use super::plan::{Kind, Norm, Step, plan};
+use crate::kernel::batch_norm::BatchStats;
+use crate::net::Freeze;
+
+/// A parameter that gradient descent changes.
+#[derive(Clone, Debug)]
+pub struct TrainedParam {
+    /// Its name, kind and shape.
+    pub spec: ParamSpec,
+    /// Its value. Optimisers change it in place.
+    pub var: Var,
+}
+
+/// What the ways to run a training step share.
+#[derive(Debug)]
+pub(super) struct Network {
+    pub(super) detector: Detector,
+    pub(super) steps: Vec<Step>,
+    pub(super) device: Device,
+    /// By name.
+    pub(super) trained: Vec<TrainedParam>,
+    /// Batch norms that keep their running statistics.
+    frozen_norms: BTreeSet<NodeId>,
+    /// Every parameter by name. Those in `trained` share their storage with its variables.
+    tensors: BTreeMap<String, Tensor>,
+}
+
+impl Network {
+    pub(super) fn new(
+        detector: &Detector,
+        params: &Params,
+        freeze: Freeze,
+        device: &Device,
+    ) -> Result<Self, TrainNetError> {
+        params.check(&detector.graph)?;
+        let mut trained = Vec::new();
+        let mut tensors = BTreeMap::new();
+        for spec in detector.graph.param_specs() {
+            let value = params.get(&spec.name).ok_or_else(|| ParamsError::Missing(spec.name.clone()))?;
+            let mut tensor = Tensor::from_slice(value.data(), value.shape(), device)?;
+            let name = spec.name.clone();
+            if spec.kind.is_trained() && !freeze.params.contains(&name) {
+                let var = Var::from_tensor(&tensor)?;
+                tensor = var.as_tensor().clone();
+                trained.push(TrainedParam { spec, var });
+            }
+            tensors.insert(name, tensor);
+        }
+        trained.sort_by(|a, b| a.spec.name.cmp(&b.spec.name));
+        let outputs: Vec<NodeId> = detector.heads.iter().map(|head| head.output).collect();
+        let steps = plan(&detector.graph, &outputs);
+        Ok(Self {
+            detector: detector.clone(),
+            steps,
+            device: device.clone(),
+            trained,
+            frozen_norms: freeze.batch_norms,
+            tensors,
+        })
+    }
+
+    pub(super) fn params(&self) -> Result<Params, TrainNetError> {
+        self.tensors
+            .iter()
+            .map(|(name, tensor)| {
+                let data = tensor.flatten_all()?.to_vec1::<f32>()?;
+                Ok((name.clone(), graph::Tensor::new(tensor.dims(), data)))
+            })
+            .collect()
+    }
+
+    pub(super) fn name(&self, node: NodeId) -> &str {
+        &self.detector.graph.node(node).name
+    }
+
+    pub(super) fn param(&self, node: NodeId, kind: ParamKind) -> &Tensor {
+        self.tensors.get(&kind.of(self.name(node))).expect("parameters were checked against the graph")
+    }
+
+    /// Position of a parameter in `trained`, if it trains.
+    pub(super) fn trained_index(&self, node: NodeId, kind: ParamKind) -> Option<usize> {
+        let name = kind.of(self.name(node));
+        self.trained.binary_search_by(|param| param.spec.name.cmp(&name)).ok()
+    }
+
+    /// Whether the kernel of a convolution trains.
+    pub(super) fn kernel_trains(&self, conv: NodeId) -> bool {
+        self.trained_index(conv, ParamKind::Kernel).is_some()
+    }
+
+    /// Whether a parameter of the step trains.
+    pub(super) fn trains(&self, step: &Step) -> bool {
+        let any = |node, kinds: [ParamKind; 2]| {
+            kinds.into_iter().any(|kind| self.trained_index(node, kind).is_some())
+        };
+        let conv = match step.kind {
+            Kind::Conv { node, .. } => any(node, [ParamKind::Kernel, ParamKind::Bias]),
+            _ => false,
+        };
+        conv || step.kind.norm().is_some_and(|norm| any(norm.node, [ParamKind::Gamma, ParamKind::Beta]))
+    }
+
+    pub(super) fn is_frozen(&self, norm: &Norm) -> bool {
+        self.frozen_norms.contains(&norm.node)
+    }
+
+    /// Moves the running statistics of a batch norm towards those of the batch.
+    pub(super) fn follow(&mut self, norm: &Norm, batch: &BatchStats) -> Result<(), TrainNetError> {
+        let momentum = norm.settings.momentum;
+        for (kind, batch) in
+            [(ParamKind::MovingMean, &batch.mean), (ParamKind::MovingVariance, &batch.unbiased_variance)]
+        {
+            let running = self.param(norm.node, kind).to_vec1::<f32>()?;
+            let moved: Vec<f32> = running
+                .iter()
+                .zip(batch)
+                .map(|(running, batch)| running * momentum + batch * (1.0 - momentum))
+                .collect();
+            let name = kind.of(self.name(norm.node));
+            self.tensors.insert(name, Tensor::new(moved, &self.device)?);
+        }
+        Ok(())
+    }
+}

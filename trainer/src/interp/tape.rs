@@ -1,0 +1,132 @@
+//! A training step through candle's autograd, on any device.
+
+use candle_core::Tensor;
+use oxidet_graph::ParamKind;
+
+use super::TrainNetError;
+use super::network::Network;
+use super::plan::{Kind, Norm, Step};
+use crate::op::{self, BatchStatsSlot, BnMode, ConvGeometry};
+
+/// The heads of the last forward pass, with the operations behind them.
+#[derive(Debug, Default)]
+pub(super) struct Tape {
+    heads: Vec<Tensor>,
+}
+
+impl Tape {
+    /// The head maps of images of shape `[N, C, H, W]`.
+    pub(super) fn forward(
+        &mut self,
+        net: &mut Network,
+        images: &[f32],
+        shape: [usize; 4],
+    ) -> Result<Vec<Vec<f32>>, TrainNetError> {
+        self.heads.clear();
+        let mut maps: Vec<Option<Tensor>> = vec![None; net.detector.graph.nodes().len()];
+        maps[0] = Some(Tensor::from_slice(images, &shape, &net.device)?);
+        let mut batch_stats = Vec::new();
+        for step in &net.steps {
+            let slot = BatchStatsSlot::default();
+            let inputs: Vec<&Tensor> = step
+                .inputs
+                .iter()
+                .map(|id| maps[id.index()].as_ref().expect("a map is kept until its last reader ran"))
+                .collect();
+            let output = run(net, step, &inputs, &slot)
+                .map_err(|source| TrainNetError::Node { node: net.name(step.output).to_owned(), source })?;
+            if let (Some(norm), Some(stats)) = (step.kind.norm(), slot.take()) {
+                batch_stats.push((norm, stats));
+            }
+            maps[step.output.index()] = Some(output);
+            for id in &step.last_reads {
+                maps[id.index()] = None;
+            }
+        }
+        for (norm, stats) in &batch_stats {
+            net.follow(norm, stats)?;
+        }
+        let heads = net.detector.heads.iter();
+        self.heads = heads.filter_map(|head| maps[head.output.index()].clone()).collect();
+        Ok(self.heads.iter().map(|head| head.flatten_all()?.to_vec1()).collect::<Result<_, _>>()?)
+    }
+
+    /// Replaces `gradients` by those of the trained parameters, given those of the heads.
+    pub(super) fn backward(
+        &mut self,
+        net: &Network,
+        head_gradients: Vec<Vec<f32>>,
+        gradients: &mut Vec<Tensor>,
+    ) -> Result<(), TrainNetError> {
+        // The scalar Σ head · gradient, with the gradients as constants, has the same gradients as the loss.
+        let mut surrogate: Option<Tensor> = None;
+        for (head, gradient) in std::mem::take(&mut self.heads).into_iter().zip(head_gradients) {
+            let gradient = Tensor::from_vec(gradient, head.shape(), head.device())?;
+            let term = (head * gradient)?.sum_all()?;
+            surrogate = Some(match surrogate {
+                Some(sum) => (sum + term)?,
+                None => term,
+            });
+        }
+        let Some(surrogate) = surrogate else { return Ok(()) };
+        let mut found = surrogate.backward()?;
+        *gradients = net
+            .trained
+            .iter()
+            .map(|param| match found.remove(&param.var) {
+                Some(gradient) => Ok(gradient),
+                None => param.var.zeros_like(),
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(())
+    }
+}
+
+fn run(
+    net: &Network,
+    step: &Step,
+    inputs: &[&Tensor],
+    stats: &BatchStatsSlot,
+) -> candle_core::Result<Tensor> {
+    let affine =
+        |norm: &Norm| (net.param(norm.node, ParamKind::Gamma), net.param(norm.node, ParamKind::Beta));
+    match step.kind {
+        Kind::Conv { node, conv, batch_norm, activation } => {
+            let kernel = net.param(node, ParamKind::Kernel);
+            let geometry = ConvGeometry { stride: conv.stride, padding: conv.padding, groups: conv.groups };
+            if let Some(norm) = batch_norm {
+                let ((gamma, beta), epsilon) = (affine(&norm), norm.settings.epsilon);
+                let mode = mode(net, &norm, stats);
+                return op::conv_bn_act(inputs[0], kernel, gamma, beta, &geometry, mode, epsilon, activation);
+            }
+            let bias = conv.bias.then(|| net.param(node, ParamKind::Bias));
+            let map = op::conv2d(inputs[0], kernel, bias, &geometry)?;
+            match activation {
+                Some(activation) => op::activation(&map, activation),
+                None => Ok(map),
+            }
+        }
+        Kind::BatchNorm { norm, activation } => {
+            let ((gamma, beta), epsilon) = (affine(&norm), norm.settings.epsilon);
+            op::batch_norm_act(inputs[0], gamma, beta, mode(net, &norm, stats), epsilon, activation)
+        }
+        Kind::Add { activation: None } => op::add(inputs[0], inputs[1]),
+        Kind::Add { activation: Some(activation) } => op::add_activate(inputs[0], inputs[1], activation),
+        Kind::Activation(activation) => op::activation(inputs[0], activation),
+        Kind::MaxPool(pool) => op::max_pool(inputs[0], &pool),
+        Kind::Upsample { factor } => op::upsample(inputs[0], factor),
+        Kind::Concat => op::concat(inputs),
+        Kind::ChannelSlice { start, len } => op::channel_slice(inputs[0], start, len),
+    }
+}
+
+fn mode<'a>(net: &'a Network, norm: &Norm, stats: &'a BatchStatsSlot) -> BnMode<'a> {
+    if net.is_frozen(norm) {
+        BnMode::Frozen {
+            mean: net.param(norm.node, ParamKind::MovingMean),
+            variance: net.param(norm.node, ParamKind::MovingVariance),
+        }
+    } else {
+        BnMode::Train { stats }
+    }
+}
