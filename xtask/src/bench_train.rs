@@ -3,7 +3,7 @@
 //! Every contestant is a process of its own that makes one step whenever it is told to, so steps alternate in one run and
 //! peak memory is per network. All start from the same parameters and images; their first losses must agree.
 
-mod network;
+pub mod network;
 mod worker;
 
 pub use worker::{Args as WorkerArgs, work};
@@ -85,7 +85,7 @@ pub fn run(args: &Args) -> Result<()> {
     let cases = if args.networks.is_empty() {
         network::CASES.map(|(arch, width, height, batch)| (arch.to_owned(), width, height, batch)).to_vec()
     } else {
-        args.networks.iter().map(|text| parse_case(text)).collect::<Result<_>>()?
+        args.networks.iter().map(|text| network::parse_case(text)).collect::<Result<_>>()?
     };
     println!(
         "{:<18} {:>9} {:>5} {:>8} {:>9} {:>6} {:>7} {:>7} {:>8} {:>8} {:>9} {:>6} {:>7}",
@@ -114,21 +114,6 @@ pub fn run(args: &Args) -> Result<()> {
         std::fs::write(path, text).with_context(|| path.display().to_string())?;
     }
     Ok(())
-}
-
-fn parse_case(text: &str) -> Result<(String, usize, usize, usize)> {
-    let (arch, rest) = text.split_once('@').unwrap_or((text, ""));
-    let default = network::CASES.iter().find(|case| case.0 == arch);
-    if rest.is_empty() {
-        return Ok(default.map_or((arch.to_owned(), 416, 416, 8), |&(a, w, h, n)| (a.to_owned(), w, h, n)));
-    }
-    let parts: Option<Vec<usize>> = rest.split(['x', ':']).map(|part| part.parse().ok()).collect();
-    match parts.as_deref() {
-        Some(&[width, height, batch]) if width * height * batch > 0 => {
-            Ok((arch.to_owned(), width, height, batch))
-        }
-        _ => bail!("`{text}`: a network is NAME or NAME@WIDTHxHEIGHT:BATCH, as in resnet18@416x416:8"),
-    }
 }
 
 fn print_row(row: &Row) {

@@ -14,6 +14,22 @@ pub const CASES: [(&str, usize, usize, usize); 3] =
 const CLASSES: usize = 3;
 const ANCHORS: usize = 3;
 
+/// A case of the command line: NAME, or NAME@WIDTHxHEIGHT:BATCH.
+pub fn parse_case(text: &str) -> Result<(String, usize, usize, usize)> {
+    let (arch, rest) = text.split_once('@').unwrap_or((text, ""));
+    let default = CASES.iter().find(|case| case.0 == arch);
+    if rest.is_empty() {
+        return Ok(default.map_or((arch.to_owned(), 416, 416, 8), |&(a, w, h, n)| (a.to_owned(), w, h, n)));
+    }
+    let parts: Option<Vec<usize>> = rest.split(['x', ':']).map(|part| part.parse().ok()).collect();
+    match parts.as_deref() {
+        Some(&[width, height, batch]) if width * height * batch > 0 => {
+            Ok((arch.to_owned(), width, height, batch))
+        }
+        _ => bail!("`{text}`: a network is NAME or NAME@WIDTHxHEIGHT:BATCH, as in resnet18@416x416:8"),
+    }
+}
+
 /// The detector of an architecture, as a spec with three classes and three anchors a head makes it.
 pub fn detector(arch: &str, width: usize, height: usize) -> Result<Detector> {
     if arch == "mobilenet_v2" {
