@@ -111,8 +111,8 @@ pub fn train_forward_into(norm: &Normalization, input: &[f32], output: &mut [f32
                 let pivot = norm.maps(input, c).next().map_or(0.0, |map| map[0]);
                 let (mut sum, mut squares) = (0.0, 0.0);
                 for map in norm.maps(input, c) {
-                    let [s, q] = sums(map.len(), #[inline(always)] |i| {
-                        let v = map[i] - pivot;
+                    let [s, q] = sums([map], #[inline(always)] |[x]| {
+                        let v = x - pivot;
                         [v, v * v]
                     });
                     sum += s;
@@ -225,10 +225,9 @@ fn backward_in_place(
                 let (mut sum, mut product) = (0.0, 0.0);
                 // SAFETY: this task alone handles channel c, here and below.
                 for (x, gy) in norm.maps(input, c).zip(unsafe { norm.maps_mut(shared, len, c) }) {
-                    let gy = &gy[..x.len()];
-                    let [s, p] = sums(x.len(), #[inline(always)] |i| {
-                        let g = gy[i] * function.derivative(x[i] * scale + shift);
-                        [g, g * (x[i] - mean)]
+                    let [s, p] = sums([x, gy], #[inline(always)] |[x, gy]| {
+                        let g = gy * function.derivative(x * scale + shift);
+                        [g, g * (x - mean)]
                     });
                     sum += s;
                     product += p;

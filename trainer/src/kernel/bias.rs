@@ -36,7 +36,7 @@ pub(super) fn gradient_into(gradient: &[f32], pixels: usize, bias_gradient: &mut
                 .map(|map| {
                     simd.vectorize(
                         #[inline(always)]
-                        || sums(map.len(), #[inline(always)] |i| [map[i]])[0],
+                        || sums([map], #[inline(always)] |[x]| [x])[0],
                     )
                 })
                 .sum();
