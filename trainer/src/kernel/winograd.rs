@@ -43,7 +43,7 @@ fn is_faster(geometry: &Geometry) -> bool {
         && groups == 1
         && padding == Padding::all(1)
         && in_channels.min(out_channels) >= 48
-        && in_channels + out_channels >= 160
+        && in_channels + out_channels >= 128
         && geometry.height.min(geometry.width) >= 4
 }
 
