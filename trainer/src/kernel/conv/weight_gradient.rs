@@ -13,7 +13,7 @@ use crate::kernel::simd::Simd;
 use rayon::prelude::*;
 
 /// Pixels packed at a time (at least one output row): a tile of them stays in the first-level cache.
-const CHUNK_PIXELS: usize = 512;
+const CHUNK_PIXELS: usize = 256;
 /// Column tiles of a task: they share the pass over the output gradient, and stay in the second-level cache.
 const TASK_TILES: usize = 8;
 /// Tasks to aim for when columns are few.
@@ -111,11 +111,11 @@ impl Problem<'_> {
                         }
                     },
                 );
-                for panel in 0..panels {
-                    let a = &left[(panel * all_rows * out_columns + first_pixel) * S::TILE_ROWS..];
-                    for (index, packed) in
-                        packed.chunks(pixels * S::TILE_COLUMNS).take(tile_range.len()).enumerate()
-                    {
+                for (index, packed) in
+                    packed.chunks(pixels * S::TILE_COLUMNS).take(tile_range.len()).enumerate()
+                {
+                    for panel in 0..panels {
+                        let a = &left[(panel * all_rows * out_columns + first_pixel) * S::TILE_ROWS..];
                         let sums = &mut sums[(index * panels + panel) * tile_size..][..tile_size];
                         // SAFETY: `a` and `packed` hold `pixels` packed rows; `sums` is one tile.
                         unsafe {
