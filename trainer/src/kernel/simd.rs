@@ -6,13 +6,16 @@
 //! so helpers of inner loops are `#[inline(always)]` (closures too), and vectors never pass through library functions
 //! such as `array::from_fn` or `array::map`, which are compiled without them.
 //!
-//! [`Portable`](portable::Portable) is plain Rust over small arrays, which LLVM turns into the vectors the target has by
-//! default (SSE2, NEON). It never fuses multiply and add, so its sums differ from the others' in the last bits.
+//! [`Portable`](portable::Portable) is plain Rust over small arrays, for processors without any of the others; LLVM turns
+//! it into the vectors the target has by default (SSE2 on x86-64). It never fuses multiply and add, so its sums differ
+//! from the others' in the last bits.
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod neon;
 pub(crate) mod portable;
 
 /// One instruction set: a vector of `LANES` f32 and the register tile of its matrix product.
@@ -145,6 +148,9 @@ pub(crate) enum Level {
     /// AVX-512 F, BW, DQ, VL.
     #[cfg(target_arch = "x86_64")]
     Avx512(avx512::Avx512),
+    /// NEON.
+    #[cfg(target_arch = "aarch64")]
+    Neon(neon::Neon),
 }
 
 /// The widest instruction set of this processor.
@@ -159,13 +165,18 @@ pub(crate) fn level() -> Level {
 
 /// Every instruction set this processor has, narrowest first.
 fn all_levels() -> Vec<Level> {
-    #[cfg_attr(not(target_arch = "x86_64"), expect(unused_mut, reason = "only x86-64 has further levels"))]
+    #[cfg_attr(
+        not(any(target_arch = "x86_64", target_arch = "aarch64")),
+        expect(unused_mut, reason = "only x86-64 and AArch64 have further levels")
+    )]
     let mut levels = vec![Level::Portable(portable::Portable)];
     #[cfg(target_arch = "x86_64")]
     {
         levels.extend(avx2::Avx2::detect().map(Level::Avx2));
         levels.extend(avx512::Avx512::detect().map(Level::Avx512));
     }
+    #[cfg(target_arch = "aarch64")]
+    levels.extend(neon::Neon::detect().map(Level::Neon));
     levels
 }
 
@@ -178,6 +189,8 @@ macro_rules! dispatch {
             $crate::kernel::simd::Level::Avx2($simd) => $body,
             #[cfg(target_arch = "x86_64")]
             $crate::kernel::simd::Level::Avx512($simd) => $body,
+            #[cfg(target_arch = "aarch64")]
+            $crate::kernel::simd::Level::Neon($simd) => $body,
         }
     };
 }
@@ -200,6 +213,8 @@ pub(crate) mod forced {
                 Level::Avx2(_) => "avx2",
                 #[cfg(target_arch = "x86_64")]
                 Level::Avx512(_) => "avx512",
+                #[cfg(target_arch = "aarch64")]
+                Level::Neon(_) => "neon",
             };
             LEVEL.set(Some(level));
             body(name);
