@@ -43,6 +43,12 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// `a · b + c`, fused where the instruction set can.
     fn mul_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
 
+    /// Asks for the cache line at `address`, any address; for accesses too irregular for the processor to foresee.
+    #[inline(always)]
+    fn prefetch(self, address: *const f32) {
+        let _ = address;
+    }
+
     /// Reads `LANES` values, unaligned.
     ///
     /// # Safety

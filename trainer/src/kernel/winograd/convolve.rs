@@ -20,10 +20,8 @@ pub(in crate::kernel) fn forward<S: Simd>(
     output: &mut [f32],
 ) {
     let (inputs, outputs) = (geometry.in_channels, geometry.out_channels);
-    let weights = Weights::new(simd, outputs, inputs, |out, channel| {
-        let kernel = &weight[(out * inputs + channel) * 9..][..9];
-        std::array::from_fn(|i| std::array::from_fn(|j| kernel[i * 3 + j]))
-    });
+    let weights =
+        Weights::new(simd, outputs, inputs, false, |out, channel| (out * inputs + channel) * 9, weight);
     convolve(simd, &Tiling::new(geometry), &weights, input, output, Store::Replace);
 }
 
@@ -37,10 +35,8 @@ pub(in crate::kernel) fn input_gradient<S: Simd>(
     store: Store,
 ) {
     let (inputs, outputs) = (geometry.in_channels, geometry.out_channels);
-    let weights = Weights::new(simd, inputs, outputs, |channel, out| {
-        let kernel = &weight[(out * inputs + channel) * 9..][..9];
-        std::array::from_fn(|i| std::array::from_fn(|j| kernel[8 - i * 3 - j]))
-    });
+    let weights =
+        Weights::new(simd, inputs, outputs, true, |channel, out| (out * inputs + channel) * 9, weight);
     convolve(simd, &Tiling::new(geometry), &weights, output_gradient, input_gradient, store);
 }
 
@@ -126,13 +122,17 @@ struct Weights {
 }
 
 impl Weights {
-    /// Transforms the 3×3 kernels that `kernel(output, input)` gives.
+    /// Transforms the 3×3 kernels that start at `position(output, input)` of `weight`, turned around if `turned`.
     fn new<S: Simd>(
         simd: S,
         outputs: usize,
         inputs: usize,
-        kernel: impl Fn(usize, usize) -> [[f32; 3]; 3] + Sync,
+        turned: bool,
+        position: impl Fn(usize, usize) -> usize + Sync,
+        weight: &[f32],
     ) -> Self {
+        /// Kernels between a prefetch and the use.
+        const AHEAD: usize = 4;
         let panels = outputs.div_ceil(S::TILE_ROWS);
         let pitch = panels * inputs * S::TILE_ROWS + SKEW;
         let mut data = Scratch::take(FREQUENCIES * pitch);
@@ -145,9 +145,12 @@ impl Weights {
                         // One output a lane; no level has more than 16.
                         let mut taps = [[[0.0f32; 16]; 3]; 3];
                         for r in 0..S::TILE_ROWS.min(outputs - panel * S::TILE_ROWS) {
-                            let kernel = kernel(panel * S::TILE_ROWS + r, input);
-                            for (taps, kernel) in taps.iter_mut().flatten().zip(kernel.iter().flatten()) {
-                                taps[r] = *kernel;
+                            let at = position(panel * S::TILE_ROWS + r, input);
+                            let ahead = position(panel * S::TILE_ROWS + r, input + AHEAD);
+                            simd.prefetch(weight.as_ptr().wrapping_add(ahead));
+                            let kernel: &[f32; 9] = weight[at..].first_chunk().expect("a kernel has 9 taps");
+                            for (t, taps) in taps.iter_mut().flatten().enumerate() {
+                                taps[r] = kernel[if turned { 8 - t } else { t }];
                             }
                         }
                         let mut tile = [[simd.splat(0.0); 3]; 3];

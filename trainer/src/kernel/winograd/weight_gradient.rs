@@ -90,18 +90,21 @@ fn transform_columns<S: Simd>(
 ) {
     let lanes = S::TILE_COLUMNS;
     let pitch = block.tiling.pitch();
-    let mut buffer = Scratch::take(block.rows * 6 * pitch * lanes);
-    block.interleave(simd, input, channels, (6, 1), lanes, &mut buffer);
+    let mut buffer = Scratch::take(6 * pitch * lanes);
     simd.vectorize(
         #[inline(always)]
         || {
             for tile in 0..block.tiles() {
-                let start = block.interleaved(tile, 6, lanes);
+                let (row, column) = (tile / block.tiling.across, tile % block.tiling.across);
+                if column == 0 {
+                    block.interleave(simd, input, channels, row, (6, 1), lanes, &mut buffer);
+                }
+                let start = 4 * column * lanes;
                 for v in (0..lanes).step_by(S::LANES) {
                     let mut cells = [[simd.splat(0.0); 6]; 6];
                     for (i, row) in cells.iter_mut().enumerate() {
                         for (j, cell) in row.iter_mut().enumerate() {
-                            // SAFETY: the buffer holds 6 rows of `pitch` cells of `lanes` values for every tile.
+                            // SAFETY: the buffer holds 6 rows of `pitch` cells of `lanes` values.
                             *cell =
                                 unsafe { simd.load(buffer[start + (i * pitch + j) * lanes + v..].as_ptr()) };
                         }
@@ -136,17 +139,20 @@ fn transform_panels<S: Simd>(
     let (lanes, pitch) = (S::LANES, block.tiling.pitch());
     // Lanes beyond the panels' rows would be the next group's channels: leave them out.
     let group_panels = lanes / S::TILE_ROWS;
-    let mut buffer = Scratch::take(block.rows * 4 * pitch * lanes);
-    block.interleave(simd, output_gradient, channels, (4, 0), lanes, &mut buffer);
+    let mut buffer = Scratch::take(4 * pitch * lanes);
     simd.vectorize(
         #[inline(always)]
         || {
             for tile in 0..block.tiles() {
-                let start = block.interleaved(tile, 4, lanes);
+                let (row, column) = (tile / block.tiling.across, tile % block.tiling.across);
+                if column == 0 {
+                    block.interleave(simd, output_gradient, channels, row, (4, 0), lanes, &mut buffer);
+                }
+                let start = 4 * column * lanes;
                 let mut cells = [[simd.splat(0.0); 4]; 4];
                 for (i, row) in cells.iter_mut().enumerate() {
                     for (j, cell) in row.iter_mut().enumerate() {
-                        // SAFETY: the buffer holds 4 rows of `pitch` cells of `lanes` values for every tile.
+                        // SAFETY: the buffer holds 4 rows of `pitch` cells of `lanes` values.
                         *cell = unsafe { simd.load(buffer[start + (i * pitch + j) * lanes..].as_ptr()) };
                     }
                 }
@@ -207,13 +213,16 @@ fn transform_product_row<S: Simd>(simd: S, products: &[f32], row: usize) -> [[f3
 }
 
 impl Block<'_> {
-    /// Copies `rows_per_tile` rows of every row of tiles, for the channels from `first` on, one channel a lane:
-    /// `[row of tiles][row][pitch][lanes]`. Missing channels and cells outside the map are 0.
+    /// Copies the map rows behind row `row` of tiles (`rows_per_tile` of them, from `margin` above) for the channels from
+    /// `first` on, one channel a lane: `[row][pitch][lanes]`. Missing channels and cells outside the map are 0.
+    #[expect(clippy::too_many_arguments, reason = "two maps of different shapes share it")]
+    #[inline(always)]
     fn interleave<S: Simd>(
         &self,
         simd: S,
         maps: &[f32],
         (first, channels): (usize, usize),
+        row_of_tiles: usize,
         (rows_per_tile, margin): (usize, usize),
         lanes: usize,
         buffer: &mut [f32],
@@ -221,44 +230,35 @@ impl Block<'_> {
         let tiling = self.tiling;
         let (size, width) = (tiling.height * tiling.width, tiling.width);
         let present = lanes.min(channels - first);
-        simd.vectorize(
-            #[inline(always)]
-            || {
-                for (k, row) in buffer.chunks_mut(tiling.pitch() * lanes).enumerate() {
-                    let source = tiling.source(self.first_row + k / rows_per_tile, k % rows_per_tile, margin);
-                    let (image, Some(y)) = source else {
-                        row.fill(0.0);
-                        continue;
-                    };
-                    let (before, row) = row.split_at_mut(margin * lanes);
-                    let (row, after) = row.split_at_mut(width * lanes);
-                    before.fill(0.0);
-                    after.fill(0.0);
-                    let start = &maps[(image * channels + first) * size + y * width..];
-                    for group in (0..lanes).step_by(8) {
-                        for (x, cells) in (0..width).step_by(8).zip(row.chunks_mut(8 * lanes)) {
-                            let columns = (width - x).min(8);
-                            let sources = std::array::from_fn(
-                                #[inline(always)]
-                                |i| start[(group + i).min(present - 1) * size + x..].as_ptr(),
-                            );
-                            // SAFETY: every map has `columns` cells left in this row.
-                            let block = unsafe { simd.transpose_block(sources, columns) };
-                            for (values, cells) in block.iter().zip(cells.chunks_mut(lanes)) {
-                                for (i, value) in values.iter().enumerate() {
-                                    cells[group + i] = if group + i < present { *value } else { 0.0 };
-                                }
-                            }
+        for (k, row) in buffer.chunks_mut(tiling.pitch() * lanes).enumerate().take(rows_per_tile) {
+            let (image, y) = tiling.source(self.first_row + row_of_tiles, k, margin);
+            let Some(y) = y else {
+                row.fill(0.0);
+                continue;
+            };
+            let (before, row) = row.split_at_mut(margin * lanes);
+            let (row, after) = row.split_at_mut(width * lanes);
+            before.fill(0.0);
+            after.fill(0.0);
+            let start = &maps[(image * channels + first) * size + y * width..];
+            for group in (0..lanes).step_by(8) {
+                let here = present.saturating_sub(group).min(8);
+                for (x, cells) in (0..width).step_by(8).zip(row.chunks_mut(8 * lanes)) {
+                    let columns = (width - x).min(8);
+                    let sources = std::array::from_fn(
+                        #[inline(always)]
+                        |i| start[(group + i).min(present - 1) * size + x..].as_ptr(),
+                    );
+                    // SAFETY: every map has `columns` cells left in this row.
+                    let mut block = unsafe { simd.transpose_block(sources, columns) };
+                    for (values, cells) in block.iter_mut().zip(cells.chunks_mut(lanes)) {
+                        if here < 8 {
+                            values[here..].fill(0.0);
                         }
+                        cells[group..group + 8].copy_from_slice(values);
                     }
                 }
-            },
-        );
-    }
-
-    /// Where tile `tile` starts in a buffer of [`Block::interleave`].
-    fn interleaved(&self, tile: usize, rows_per_tile: usize, lanes: usize) -> usize {
-        let Tiling { across, .. } = *self.tiling;
-        (tile / across * rows_per_tile * self.tiling.pitch() + tile % across * 4) * lanes
+            }
+        }
     }
 }
