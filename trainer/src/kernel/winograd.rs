@@ -24,7 +24,7 @@ const FREQUENCIES: usize = 36;
 /// Floats added between frequencies: their planes would otherwise lie a multiple of 4 KiB apart, and evict each other.
 const SKEW: usize = 16;
 /// Bytes of transformed tiles in a block.
-const BLOCK_BYTES: usize = 10 << 20;
+const BLOCK_BYTES: usize = 4 << 20;
 /// Tiles in a block, at least: fewer do not repay reading the weights.
 const BLOCK_TILES: usize = 128;
 

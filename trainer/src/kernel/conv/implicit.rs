@@ -348,13 +348,13 @@ pub(super) fn input_gradient<S: Simd>(
     let (inputs, outputs, tap_count) =
         (geometry.group_inputs(), geometry.group_outputs(), geometry.kernel * geometry.kernel);
     for row_phase in 0..stride.min(height) {
+        // The gradients of this row phase's column phases, and how many columns a row of each has; `None` where no tap is met.
+        let mut columns_of = Vec::with_capacity(stride);
         for column_phase in 0..stride.min(width) {
             let (numbers, taps) = gradient_taps(geometry, row_phase, column_phase);
             let cells = ((height - row_phase).div_ceil(stride), (width - column_phase).div_ceil(stride));
             if stride > 1 && taps.is_empty() {
-                if store == Store::Replace {
-                    place_phase(geometry, None, 0, (row_phase, column_phase), input_gradient, store);
-                }
+                columns_of.push(None);
                 continue;
             }
             // As wide as the output gradient where that covers the phase, so that packing copies instead of gathering.
@@ -386,35 +386,60 @@ pub(super) fn input_gradient<S: Simd>(
                 let group_out = unsafe { out.offset(group * inputs * grid.0 * grid.1) };
                 multiply(simd, &problem, &weights, group_out, phase_store);
             }
-            if let Some(phase) = phase_gradient {
-                place_phase(geometry, Some(&phase), grid.1, (row_phase, column_phase), input_gradient, store);
-            }
+            columns_of.extend(phase_gradient.map(|phase| Some((phase, grid.1))));
+        }
+        if stride > 1 {
+            place_row_phase(geometry, &columns_of, row_phase, input_gradient, store);
         }
     }
 }
 
-/// Stores one phase's gradient (`columns` a row; zeros when there is none) in its rows and columns of the input gradient.
-fn place_phase(
+/// Stores the gradients of one row phase in its rows of the input gradient: column x comes from `phases[x mod stride]`,
+/// which has so many columns a row, and is 0 where there is none.
+fn place_row_phase(
     geometry: &Geometry,
-    phase: Option<&[f32]>,
-    columns: usize,
-    (row_phase, column_phase): (usize, usize),
+    phases: &[Option<(Scratch, usize)>],
+    row_phase: usize,
     input_gradient: &mut [f32],
     store: Store,
 ) {
     let (height, width, stride) = (geometry.height, geometry.width, geometry.stride);
     let rows = (height - row_phase).div_ceil(stride);
     input_gradient.par_chunks_mut(height * width).enumerate().for_each(|(map, gradient)| {
+        let source = |column_phase: usize, y: usize| {
+            let (values, columns) = phases[column_phase].as_ref()?;
+            Some(&values[(map * rows + y) * columns..][..*columns])
+        };
         for y in 0..rows {
             let row = &mut gradient[(y * stride + row_phase) * width..][..width];
-            let cells = row[column_phase..].iter_mut().step_by(stride);
-            match phase {
-                None => cells.for_each(|cell| *cell = 0.0),
-                Some(phase) => {
-                    let source = &phase[(map * rows + y) * columns..][..columns];
-                    cells.zip(source).for_each(|(cell, value)| store.put(cell, *value));
+            if phases.len() == 2 && stride == 2 && store == Store::Replace {
+                interleave(row, source(0, y), source(1, y));
+                continue;
+            }
+            for column_phase in 0..phases.len() {
+                let cells = row[column_phase..].iter_mut().step_by(stride);
+                match source(column_phase, y) {
+                    Some(values) => cells.zip(values).for_each(|(cell, value)| store.put(cell, *value)),
+                    None if store == Store::Replace => cells.for_each(|cell| *cell = 0.0),
+                    None => {}
                 }
             }
         }
     });
+}
+
+/// Fills a row from its even and its odd columns; 0 where they are missing.
+fn interleave(row: &mut [f32], even: Option<&[f32]>, odd: Option<&[f32]>) {
+    let (pairs, last) = row.as_chunks_mut::<2>();
+    let count = pairs.len();
+    match (even, odd) {
+        (Some(even), Some(odd)) => {
+            let values = even[..count].iter().zip(&odd[..count]);
+            pairs.iter_mut().zip(values).for_each(|(pair, (even, odd))| *pair = [*even, *odd]);
+        }
+        (Some(even), None) => pairs.iter_mut().zip(even).for_each(|(pair, even)| *pair = [*even, 0.0]),
+        (None, Some(odd)) => pairs.iter_mut().zip(odd).for_each(|(pair, odd)| *pair = [0.0, *odd]),
+        (None, None) => pairs.fill([0.0; 2]),
+    }
+    last.iter_mut().for_each(|cell| *cell = even.map_or(0.0, |even| even[count]));
 }

@@ -161,11 +161,16 @@ pub(super) fn split_map(
             let (row, rest) = row.split_at_mut(cells.len().div_ceil(stride).min(row.len()));
             margin.fill(0.0);
             rest.fill(0.0);
-            if stride == 1 {
-                row.copy_from_slice(&cells[..row.len()]);
-            } else {
-                for (cell, value) in row.iter_mut().zip(cells.iter().step_by(stride)) {
-                    *cell = *value;
+            match stride {
+                1 => row.copy_from_slice(&cells[..row.len()]),
+                // Pairs, so that it vectorises; an odd one out has no partner.
+                2 => {
+                    let (pairs, last) = cells.as_chunks::<2>();
+                    row.iter_mut().zip(pairs).for_each(|(cell, pair)| *cell = pair[0]);
+                    row.iter_mut().skip(pairs.len()).zip(last).for_each(|(cell, value)| *cell = *value);
+                }
+                _ => {
+                    row.iter_mut().zip(cells.iter().step_by(stride)).for_each(|(cell, value)| *cell = *value)
                 }
             }
         }
