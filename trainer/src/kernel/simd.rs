@@ -64,6 +64,44 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `target` is writable for `LANES` values.
     unsafe fn store(self, target: *mut f32, value: Self::Vector);
+    /// Writes the lanes whose bit in `mask` is set (bit 0: lane 0); the memory of the others is not touched.
+    ///
+    /// # Safety
+    /// `target` is writable at every set lane.
+    #[inline(always)]
+    unsafe fn store_masked(self, target: *mut f32, mask: u32, value: Self::Vector) {
+        for (l, lane) in lanes(self, value).into_iter().enumerate().take(Self::LANES) {
+            if mask >> l & 1 == 1 {
+                // SAFETY: the lane is set.
+                unsafe { *target.wrapping_add(l) = lane };
+            }
+        }
+    }
+
+    /// The values of `low` followed by `high` at even places, and those at odd places.
+    #[inline(always)]
+    fn deinterleave(self, low: Self::Vector, high: Self::Vector) -> (Self::Vector, Self::Vector) {
+        let (low, high) = (lanes(self, low), lanes(self, high));
+        let (mut even, mut odd) = ([0.0; MAX_LANES], [0.0; MAX_LANES]);
+        for l in 0..Self::LANES / 2 {
+            (even[l], odd[l]) = (low[2 * l], low[2 * l + 1]);
+            (even[Self::LANES / 2 + l], odd[Self::LANES / 2 + l]) = (high[2 * l], high[2 * l + 1]);
+        }
+        // SAFETY: no vector is longer than the arrays.
+        unsafe { (self.load(even.as_ptr()), self.load(odd.as_ptr())) }
+    }
+    /// Takes turns between `even` and `odd`: the inverse of [`Simd::deinterleave`].
+    #[inline(always)]
+    fn interleave(self, even: Self::Vector, odd: Self::Vector) -> (Self::Vector, Self::Vector) {
+        let (even, odd) = (lanes(self, even), lanes(self, odd));
+        let (mut low, mut high) = ([0.0; MAX_LANES], [0.0; MAX_LANES]);
+        for l in 0..Self::LANES / 2 {
+            (low[2 * l], low[2 * l + 1]) = (even[l], odd[l]);
+            (high[2 * l], high[2 * l + 1]) = (even[Self::LANES / 2 + l], odd[Self::LANES / 2 + l]);
+        }
+        // SAFETY: no vector is longer than the arrays.
+        unsafe { (self.load(low.as_ptr()), self.load(high.as_ptr())) }
+    }
 
     /// Reads four neighbouring values for each lane: lane `l` of result `i` is `base[offsets[l] + i]`.
     ///
@@ -98,6 +136,19 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         c_pitch: usize,
         accumulate: bool,
     );
+}
+
+/// No level has longer vectors.
+pub(crate) const MAX_LANES: usize = 16;
+
+/// The values of a vector; 0 beyond its length.
+#[inline(always)]
+pub(crate) fn lanes<S: Simd>(simd: S, vector: S::Vector) -> [f32; MAX_LANES] {
+    const { assert!(S::LANES <= MAX_LANES) };
+    let mut lanes = [0.0; MAX_LANES];
+    // SAFETY: the array is at least as long as the vector.
+    unsafe { simd.store(lanes.as_mut_ptr(), vector) };
+    lanes
 }
 
 /// The body of [`Simd::product_tile`] for a tile of `ROWS` rows and `VECTORS` vectors a row: all sums stay in registers.
@@ -249,6 +300,8 @@ mod tests {
         let mut quads = vec![0.0; 4 * S::LANES];
         let mut columns = vec![0.0; 4 * S::LANES];
         let mut masked = vec![9.0; S::LANES];
+        let mut written = vec![9.0; S::LANES];
+        let mut pairs = vec![0.0; 4 * S::LANES];
         let mask = 0x5a5a_a5a5_u32;
         // SAFETY: every buffer is larger than what is read or written.
         unsafe {
@@ -261,6 +314,13 @@ mod tests {
                         simd.store(columns.as_mut_ptr().add(i * S::LANES), v);
                     }
                     simd.store(masked.as_mut_ptr(), simd.load_masked(source.as_ptr(), mask));
+                    let (low, high) = (simd.load(source.as_ptr()), simd.load(source.as_ptr().add(S::LANES)));
+                    simd.store_masked(written.as_mut_ptr(), mask, low);
+                    let (even, odd) = simd.deinterleave(low, high);
+                    let (first, second) = simd.interleave(low, high);
+                    for (i, v) in [even, odd, first, second].into_iter().enumerate() {
+                        simd.store(pairs.as_mut_ptr().add(i * S::LANES), v);
+                    }
                 },
             );
         }
@@ -271,6 +331,12 @@ mod tests {
             }
             let want = if mask >> l & 1 == 1 { source[l] } else { 0.0 };
             assert_eq!(masked[l], want, "{name} load_masked {l}");
+            let want = if mask >> l & 1 == 1 { source[l] } else { 9.0 };
+            assert_eq!(written[l], want, "{name} store_masked {l}");
+            assert_eq!(pairs[l], source[2 * l], "{name} deinterleave, even {l}");
+            assert_eq!(pairs[S::LANES + l], source[2 * l + 1], "{name} deinterleave, odd {l}");
+            assert_eq!(pairs[2 * S::LANES + 2 * l], source[l], "{name} interleave, even {l}");
+            assert_eq!(pairs[2 * S::LANES + 2 * l + 1], source[S::LANES + l], "{name} interleave, odd {l}");
         }
         for columns in 0..=8 {
             let rows: [*const f32; 8] = std::array::from_fn(|i| source[i * 19..].as_ptr());

@@ -132,6 +132,30 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn store_masked(self, target: *mut f32, mask: u32, value: __m256) {
+        // SAFETY: see above; a masked-out lane is not written.
+        unsafe { _mm256_maskstore_ps(target, lane_mask(mask), value) }
+    }
+
+    #[inline(always)]
+    fn deinterleave(self, low: __m256, high: __m256) -> (__m256, __m256) {
+        // SAFETY: see above.
+        unsafe {
+            let (a, b) = (_mm256_permute2f128_ps::<0x20>(low, high), _mm256_permute2f128_ps::<0x31>(low, high));
+            (_mm256_shuffle_ps::<0x88>(a, b), _mm256_shuffle_ps::<0xDD>(a, b))
+        }
+    }
+
+    #[inline(always)]
+    fn interleave(self, even: __m256, odd: __m256) -> (__m256, __m256) {
+        // SAFETY: see above.
+        unsafe {
+            let (a, b) = (_mm256_unpacklo_ps(even, odd), _mm256_unpackhi_ps(even, odd));
+            (_mm256_permute2f128_ps::<0x20>(a, b), _mm256_permute2f128_ps::<0x31>(a, b))
+        }
+    }
+
+    #[inline(always)]
     unsafe fn load_quads(self, base: *const f32, offsets: *const usize) -> [__m256; 4] {
         // SAFETY: see above.
         unsafe {

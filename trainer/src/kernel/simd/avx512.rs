@@ -105,6 +105,32 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn store_masked(self, target: *mut f32, mask: u32, value: __m512) {
+        // SAFETY: see above; a masked-out lane is not written.
+        unsafe { _mm512_mask_storeu_ps(target, mask as u16, value) }
+    }
+
+    #[inline(always)]
+    fn deinterleave(self, low: __m512, high: __m512) -> (__m512, __m512) {
+        // SAFETY: see above.
+        unsafe {
+            let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+            let odd = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+            (_mm512_permutex2var_ps(low, even, high), _mm512_permutex2var_ps(low, odd, high))
+        }
+    }
+
+    #[inline(always)]
+    fn interleave(self, even: __m512, odd: __m512) -> (__m512, __m512) {
+        // SAFETY: see above.
+        unsafe {
+            let low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+            let high = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+            (_mm512_permutex2var_ps(even, low, odd), _mm512_permutex2var_ps(even, high, odd))
+        }
+    }
+
+    #[inline(always)]
     unsafe fn load_quads(self, base: *const f32, offsets: *const usize) -> [__m512; 4] {
         // SAFETY: see above.
         unsafe {
