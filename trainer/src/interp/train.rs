@@ -65,7 +65,8 @@ pub struct TrainNet {
 /// How a step is computed. Both ways give the same results up to rounding.
 #[derive(Debug)]
 enum Path {
-    /// On the CPU: straight on the kernels, in memory planned beforehand.
+    /// On the CPU: straight on the kernels, in memory planned beforehand; from a thread of the pool, so that the kernels'
+    /// many parallel loops need not wake one up each.
     Planned(Planned),
     /// On any device: through candle's autograd.
     Tape(Tape),
@@ -135,7 +136,10 @@ impl TrainNet {
             return Err(TrainNetError::Images { found: images.len(), shape, channels });
         }
         let heads = match &mut self.path {
-            Path::Planned(planned) => planned.forward(&mut self.network, images, shape)?,
+            Path::Planned(planned) => {
+                let network = &mut self.network;
+                rayon::scope(|_| planned.forward(network, images, shape))?
+            }
             Path::Tape(tape) => tape.forward(&mut self.network, images, shape)?,
         };
         self.head_lens = heads.iter().map(Vec::len).collect();
@@ -157,7 +161,10 @@ impl TrainNet {
             }
         }
         match &mut self.path {
-            Path::Planned(planned) => planned.backward(&self.network, &head_gradients, &self.gradients)?,
+            Path::Planned(planned) => {
+                let (network, gradients) = (&self.network, &self.gradients);
+                rayon::scope(|_| planned.backward(network, &head_gradients, gradients))?;
+            }
             Path::Tape(tape) => tape.backward(&self.network, head_gradients, &mut self.gradients)?,
         }
         Ok(())

@@ -121,7 +121,8 @@ impl Pass {
                 for (q, sums) in (pair..spread).zip(&mut windows) {
                     let (kernel, columns) = (&kernel[q * taps..][..taps], &self.columns[q * side..][..side]);
                     // SAFETY: the layout was made for windows of these rows and columns.
-                    *sums = unsafe { window(simd, (side, step), strip.as_ptr().add(x), pitch, columns, kernel) };
+                    *sums =
+                        unsafe { window(simd, (side, step), strip.as_ptr().add(x), pitch, columns, kernel) };
                 }
                 for r in 0..ROWS {
                     let row = &mut target[((y + r) * spread + p) * width..][..width];
@@ -135,7 +136,9 @@ impl Pass {
                         _ => {
                             for (q, sums) in (pair..spread).zip(windows) {
                                 let cells = row.iter_mut().skip(x * spread + q).step_by(spread);
-                                cells.zip(&lanes(simd, sums[r])[..S::LANES]).for_each(|(cell, v)| store.put(cell, *v));
+                                cells
+                                    .zip(&lanes(simd, sums[r])[..S::LANES])
+                                    .for_each(|(cell, v)| store.put(cell, *v));
                             }
                         }
                     }

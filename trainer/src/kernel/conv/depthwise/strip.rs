@@ -155,9 +155,7 @@ impl StripLayout {
 #[inline(always)]
 pub(super) unsafe fn load_up_to<S: Simd>(simd: S, source: *const f32, count: usize) -> S::Vector {
     // SAFETY: by contract.
-    unsafe {
-        if count >= S::LANES { simd.load(source) } else { simd.load_masked(source, (1 << count) - 1) }
-    }
+    unsafe { if count >= S::LANES { simd.load(source) } else { simd.load_masked(source, (1 << count) - 1) } }
 }
 
 /// Writes the first `count` lanes.
