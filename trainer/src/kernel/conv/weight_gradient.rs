@@ -1,8 +1,8 @@
 //! Weight gradient as a matrix product over pixels: `[out channels] × [images · pixels] × [channel and tap]`.
 //!
-//! The left-hand matrix is the output gradient, transposed once to panels `[pixel][TILE_ROWS]`. A column of the
-//! right-hand matrix is one input channel seen through one tap, which in zero-bordered phase planes is a run of
-//! neighbouring cells for every output row; a task transposes `TILE_COLUMNS` such runs at a time into cache.
+//! A row of the left-hand matrix is one output channel. A column of the right-hand matrix is one input channel seen through
+//! one tap, which in zero-bordered phase planes is a run of neighbouring cells for every output row. A task transposes the
+//! pixels of a few output rows into cache, on both sides, and adds their products to its sums.
 //! Tasks are (blocks of columns, group of pixel chunks). Small weights have few columns and are split over pixels too:
 //! into a number of groups that depends on the geometry alone, added in order.
 
@@ -11,11 +11,12 @@ use super::planes::{PlaneLayout, Taps, split_phases};
 use crate::kernel::memory::{Scratch, SharedOut};
 use crate::kernel::simd::Simd;
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Pixels packed at a time (at least one output row): a tile of them stays in the first-level cache.
 const CHUNK_PIXELS: usize = 256;
 /// Column tiles of a task: they share the pass over the output gradient, and stay in the second-level cache.
-const TASK_TILES: usize = 8;
+const TASK_TILES: usize = 12;
 /// Tasks to aim for when columns are few.
 const TASKS: usize = 16;
 
@@ -70,7 +71,6 @@ impl Problem<'_> {
         let (out_rows, out_columns) = (geometry.out_height(), geometry.out_width());
         let columns = geometry.group_inputs() * self.starts.len();
         let panels = geometry.group_outputs().div_ceil(S::TILE_ROWS);
-        let left = self.pack_output_gradient(simd, output_gradient);
 
         // Output rows of all images in one sequence, cut into chunks of whole rows.
         let all_rows = geometry.batch * out_rows;
@@ -96,14 +96,17 @@ impl Problem<'_> {
             let chunk_range = pixel_group * chunks / pixel_groups..(pixel_group + 1) * chunks / pixel_groups;
             let tile_size = S::TILE_ROWS * S::TILE_COLUMNS;
             let mut sums = Scratch::take(tile_range.len() * panels * tile_size);
+            let mut left = Scratch::take(panels * chunk_rows * out_columns * S::TILE_ROWS);
             let mut packed = Scratch::take(tile_range.len() * chunk_rows * out_columns * S::TILE_COLUMNS);
             for chunk in chunk_range.clone() {
                 let row_range = chunk * chunk_rows..((chunk + 1) * chunk_rows).min(all_rows);
                 let pixels = row_range.len() * out_columns;
-                let first_pixel = row_range.start * out_columns;
                 simd.vectorize(
                     #[inline(always)]
                     || {
+                        for (panel, left) in left.chunks_mut(pixels * S::TILE_ROWS).enumerate().take(panels) {
+                            self.pack_rows(simd, output_gradient, panel, row_range.clone(), left);
+                        }
                         for (tile, packed) in
                             tile_range.clone().zip(packed.chunks_mut(pixels * S::TILE_COLUMNS))
                         {
@@ -115,7 +118,7 @@ impl Problem<'_> {
                     packed.chunks(pixels * S::TILE_COLUMNS).take(tile_range.len()).enumerate()
                 {
                     for panel in 0..panels {
-                        let a = &left[(panel * all_rows * out_columns + first_pixel) * S::TILE_ROWS..];
+                        let a = &left[panel * pixels * S::TILE_ROWS..];
                         let sums = &mut sums[(index * panels + panel) * tile_size..][..tile_size];
                         // SAFETY: `a` and `packed` hold `pixels` packed rows; `sums` is one tile.
                         unsafe {
@@ -152,46 +155,51 @@ impl Problem<'_> {
         }
     }
 
-    /// The group's output gradient as `[panel][image, pixel][TILE_ROWS]`; missing channels are 0.
-    fn pack_output_gradient<S: Simd>(&self, simd: S, output_gradient: &[f32]) -> Scratch {
+    /// Packs output rows `rows` (counted over all images) of the output gradient for the channels of `panel`, to
+    /// `[pixel][TILE_ROWS]`; missing channels are 0.
+    #[inline(always)]
+    fn pack_rows<S: Simd>(
+        &self,
+        simd: S,
+        output_gradient: &[f32],
+        panel: usize,
+        rows: Range<usize>,
+        packed: &mut [f32],
+    ) {
         let geometry = self.geometry;
-        let pixels = geometry.out_height() * geometry.out_width();
-        let channels = geometry.group_outputs();
-        let panels = channels.div_ceil(S::TILE_ROWS);
-        let mut packed = Scratch::take(panels * geometry.batch * pixels * S::TILE_ROWS);
-        packed.par_chunks_mut(pixels * S::TILE_ROWS).enumerate().for_each(|(index, packed)| {
-            let (panel, image) = (index / geometry.batch, index % geometry.batch);
-            let first = panel * S::TILE_ROWS;
-            let count = S::TILE_ROWS.min(channels - first);
-            let map = |row: usize| {
-                let channel = self.group * channels + first + row.min(count - 1);
-                &output_gradient[(image * geometry.out_channels + channel) * pixels..][..pixels]
-            };
-            simd.vectorize(
-                #[inline(always)]
-                || {
-                    for (from, packed) in (0..pixels).step_by(8).zip(packed.chunks_mut(8 * S::TILE_ROWS)) {
-                        let rows = std::array::from_fn(
-                            #[inline(always)]
-                            |r| map(r)[from..].as_ptr(),
-                        );
-                        // SAFETY: each map has `pixels - from` values left.
-                        let mut block = unsafe { simd.transpose_block(rows, (pixels - from).min(8)) };
-                        for (values, packed) in block.iter_mut().zip(packed.chunks_mut(S::TILE_ROWS)) {
-                            values[count..].fill(0.0);
-                            packed.copy_from_slice(&values[..S::TILE_ROWS]);
-                        }
-                    }
-                },
-            );
-        });
-        packed
+        let (out_rows, out_columns) = (geometry.out_height(), geometry.out_width());
+        let (map, channels) = (out_rows * out_columns, geometry.group_outputs());
+        let first = panel * S::TILE_ROWS;
+        let count = S::TILE_ROWS.min(channels - first);
+        let (mut row, mut packed) = (rows.start, packed);
+        while row < rows.end {
+            let (image, y) = (row / out_rows, row % out_rows);
+            let run_rows = (out_rows - y).min(rows.end - row);
+            let pixels = run_rows * out_columns;
+            let channel = image * geometry.out_channels + self.group * channels + first;
+            let start = &output_gradient[channel * map + y * out_columns..];
+            let (run, rest) = packed.split_at_mut(pixels * S::TILE_ROWS);
+            for (from, run) in (0..pixels).step_by(8).zip(run.chunks_mut(8 * S::TILE_ROWS)) {
+                let sources = std::array::from_fn(
+                    #[inline(always)]
+                    |r| start[r.min(count - 1) * map + from..].as_ptr(),
+                );
+                // SAFETY: each map has `pixels - from` values left in these rows.
+                let mut block = unsafe { simd.transpose_block(sources, (pixels - from).min(8)) };
+                for (values, target) in block.iter_mut().zip(run.chunks_mut(S::TILE_ROWS)) {
+                    values[count..].fill(0.0);
+                    target.copy_from_slice(&values[..S::TILE_ROWS]);
+                }
+            }
+            packed = rest;
+            row += run_rows;
+        }
     }
 
     /// Packs the cells behind output rows `rows` (counted over all images) for `TILE_COLUMNS` columns from `first` on, to
     /// `[pixel][TILE_COLUMNS]`. Columns after the last repeat it.
     #[inline(always)]
-    fn pack_columns<S: Simd>(&self, simd: S, first: usize, rows: std::ops::Range<usize>, packed: &mut [f32]) {
+    fn pack_columns<S: Simd>(&self, simd: S, first: usize, rows: Range<usize>, packed: &mut [f32]) {
         let geometry = self.geometry;
         let (out_rows, out_columns) = (geometry.out_height(), geometry.out_width());
         let taps = self.starts.len();
