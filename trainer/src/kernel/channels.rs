@@ -87,4 +87,14 @@ mod tests {
         slice_backward_into(&part, 10, 6, 4, &mut gradient, Store::Replace);
         assert!(gradient.iter().enumerate().all(|(i, g)| *g == if i % 10 < 6 { 0.0 } else { joined[i] }));
     }
+
+    #[test]
+    fn adding_leaves_what_was_there() {
+        let mut whole = vec![1.0; 10];
+        slice_backward_into(&[5.0, 6.0], 5, 2, 1, &mut whole, Store::Add);
+        assert_eq!(whole, [1.0, 1.0, 6.0, 1.0, 1.0, 1.0, 1.0, 7.0, 1.0, 1.0]);
+        let mut part = vec![10.0; 4];
+        slice_into(&whole, 5, 1, 2, &mut part, Store::Add);
+        assert_eq!(part, [11.0, 16.0, 11.0, 17.0]);
+    }
 }
