@@ -6,7 +6,6 @@ mod console;
 mod demo;
 mod exit;
 mod files;
-mod heap;
 mod key;
 mod model;
 mod progress;
@@ -24,7 +23,6 @@ use exit::Failure;
 
 /// Runs the program called `program` with the arguments of this process.
 pub fn main(program: &'static str) -> ExitCode {
-    heap::keep_large_pieces();
     exit::keep_panics_quiet();
     match exit::run_guarded(|| run(program)) {
         Ok(()) => exit::DONE.into(),

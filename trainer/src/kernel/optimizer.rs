@@ -49,6 +49,16 @@ pub struct Penalty {
     pub l2: f32,
 }
 
+/// An exponential moving average that follows a parameter: `a ← a·decay + p·(1 − decay)` with the parameter as it is after
+/// the step.
+#[derive(Debug)]
+pub struct Average<'a> {
+    /// As long as the parameter.
+    pub values: &'a mut [f32],
+    /// Share of itself that the average keeps.
+    pub decay: f32,
+}
+
 impl Penalty {
     #[inline(always)]
     fn gradient(self, p: f32) -> f32 {
@@ -70,10 +80,12 @@ impl Rule {
         }
     }
 
-    /// Moves `parameter` one step against `gradient` plus the penalty's gradient. `step` counts from 1.
+    /// Moves `parameter` one step against `gradient` plus the penalty's gradient, and `average` after it, in one pass.
+    /// `step` counts from 1.
     ///
     /// # Panics
     /// When `state` does not have the buffers of [`Rule::slots`], or a length differs.
+    #[expect(clippy::too_many_arguments, reason = "all that one pass over a parameter reads")]
     pub fn update(
         &self,
         step: u64,
@@ -82,7 +94,12 @@ impl Rule {
         parameter: &mut [f32],
         gradient: &[f32],
         state: &mut [Vec<f32>],
+        average: Option<Average<'_>>,
     ) {
+        assert!(
+            average.as_ref().is_none_or(|average| average.values.len() == parameter.len()),
+            "average length"
+        );
         assert_eq!(state.len(), self.slots().len(), "state buffers of {self:?}");
         assert!(state.iter().all(|slot| slot.len() == parameter.len()), "state as long as the parameter");
         assert_eq!(gradient.len(), parameter.len());
@@ -96,33 +113,38 @@ impl Rule {
                     *v = beta2 * *v + (1.0 - beta2) * g * g;
                 };
                 match v_max {
-                    [v_max] => {
-                        sweep(penalty, parameter, gradient, [m, v, v_max], move |p, g, [m, v, v_max]| {
+                    [v_max] => sweep(
+                        penalty,
+                        parameter,
+                        gradient,
+                        average,
+                        [m, v, v_max],
+                        move |p, g, [m, v, v_max]| {
                             moments(g, m, v);
                             *v_max = if *v > *v_max { *v } else { *v_max };
                             *p -= rate * *m / (v_max.sqrt() + epsilon);
-                        })
-                    }
-                    _ => sweep(penalty, parameter, gradient, [m, v], move |p, g, [m, v]| {
+                        },
+                    ),
+                    _ => sweep(penalty, parameter, gradient, average, [m, v], move |p, g, [m, v]| {
                         moments(g, m, v);
                         *p -= rate * *m / (v.sqrt() + epsilon);
                     }),
                 }
             }
             (Rule::Sgd { momentum, nesterov }, [u, ..]) => {
-                sweep(penalty, parameter, gradient, [u], move |p, g, [u]| {
+                sweep(penalty, parameter, gradient, average, [u], move |p, g, [u]| {
                     *u = momentum * *u - learning_rate * g;
                     *p += if nesterov { momentum * *u - learning_rate * g } else { *u };
                 });
             }
             (Rule::RmsProp { rho, momentum, epsilon, centered: _ }, [s, u, mean @ ..]) => match mean {
-                [c] => sweep(penalty, parameter, gradient, [s, u, c], move |p, g, [s, u, c]| {
+                [c] => sweep(penalty, parameter, gradient, average, [s, u, c], move |p, g, [s, u, c]| {
                     *s = rho * *s + (1.0 - rho) * g * g;
                     *c = rho * *c + (1.0 - rho) * g;
                     *u = momentum * *u + learning_rate * g / (*s - *c * *c + epsilon).sqrt();
                     *p -= *u;
                 }),
-                _ => sweep(penalty, parameter, gradient, [s, u], move |p, g, [s, u]| {
+                _ => sweep(penalty, parameter, gradient, average, [s, u], move |p, g, [s, u]| {
                     *s = rho * *s + (1.0 - rho) * g * g;
                     *u = momentum * *u + learning_rate * g / (*s + epsilon).sqrt();
                     *p -= *u;
@@ -138,27 +160,45 @@ fn sweep<const SLOTS: usize>(
     penalty: Penalty,
     parameter: &mut [f32],
     gradient: &[f32],
+    average: Option<Average<'_>>,
     state: [&mut Vec<f32>; SLOTS],
     rule: impl Fn(&mut f32, f32, [&mut f32; SLOTS]) + Sync,
 ) {
-    let mut tasks: Vec<_> =
-        parameter.chunks_mut(CHUNK).zip(gradient.chunks(CHUNK)).map(|(p, g)| (p, g, Vec::new())).collect();
+    struct Task<'a> {
+        parameter: &'a mut [f32],
+        gradient: &'a [f32],
+        state: Vec<&'a mut [f32]>,
+        average: Option<&'a mut [f32]>,
+    }
+    let decay = average.as_ref().map_or(0.0, |average| average.decay);
+    let mut averages = average.map(|average| average.values.chunks_mut(CHUNK));
+    let mut tasks: Vec<_> = parameter
+        .chunks_mut(CHUNK)
+        .zip(gradient.chunks(CHUNK))
+        .map(|(parameter, gradient)| {
+            let average = averages.as_mut().and_then(Iterator::next);
+            Task { parameter, gradient, state: Vec::with_capacity(SLOTS), average }
+        })
+        .collect();
     for slot in state {
         for (task, chunk) in tasks.iter_mut().zip(slot.chunks_mut(CHUNK)) {
-            task.2.push(chunk);
+            task.state.push(chunk);
         }
     }
-    dispatch!(simd => tasks.into_par_iter().for_each(|(p, g, state)| {
+    dispatch!(simd => tasks.into_par_iter().for_each(|Task { parameter: p, gradient: g, state, average }| {
         let Ok(mut state) = <[&mut [f32]; SLOTS]>::try_from(state) else {
             unreachable!("every slot is as long as the parameter")
         };
         simd.vectorize(
             #[inline(always)]
             || {
-                let len = p.len().min(g.len());
-                for i in 0..len {
+                for i in 0..p.len().min(g.len()) {
                     let g = g[i] + penalty.gradient(p[i]);
                     rule(&mut p[i], g, state.each_mut().map(#[inline(always)] |slot| &mut slot[i]));
+                }
+                // The chunk is still in cache.
+                if let Some(average) = average {
+                    average.iter_mut().zip(p).for_each(|(a, p)| *a = *a * decay + *p * (1.0 - decay));
                 }
             },
         );
@@ -224,7 +264,7 @@ mod tests {
                     let mut p = start.clone();
                     let mut state = vec![vec![0.0; LEN]; rule.slots().len()];
                     for (step, gradient) in (1..).zip(&gradients) {
-                        rule.update(step, 0.01, penalty, &mut p, gradient, &mut state);
+                        rule.update(step, 0.01, penalty, &mut p, gradient, &mut state, None);
                     }
                     for i in (0..LEN).step_by(97).chain(LEN - 5..LEN) {
                         let steps: Vec<f64> = gradients.iter().map(|g| f64::from(g[i])).collect();
@@ -241,10 +281,35 @@ mod tests {
     }
 
     #[test]
+    fn an_average_follows_the_moved_parameter_and_changes_nothing_else() {
+        const LEN: usize = 2 * CHUNK + 5;
+        let (start, gradient) = (values(1, LEN), values(2, LEN));
+        on_every_level(|level| {
+            for rule in rules() {
+                let slots = vec![vec![0.0; LEN]; rule.slots().len()];
+                let (mut alone, mut p) = (start.clone(), start.clone());
+                let (mut alone_state, mut state) = (slots.clone(), slots);
+                let mut average = vec![0.5; LEN];
+                let mut want = vec![0.5f64; LEN];
+                for (step, decay) in [(1, 0.25), (2, 0.9)] {
+                    rule.update(step, 0.1, Penalty::default(), &mut alone, &gradient, &mut alone_state, None);
+                    let follow = Some(Average { values: &mut average, decay });
+                    rule.update(step, 0.1, Penalty::default(), &mut p, &gradient, &mut state, follow);
+                    let d = f64::from(decay);
+                    want.iter_mut().zip(&p).for_each(|(a, p)| *a = *a * d + f64::from(*p) * (1.0 - d));
+                }
+                assert!(p == alone && state == alone_state, "{level} {rule:?}");
+                let close = average.iter().zip(&want).all(|(a, want)| (f64::from(*a) - want).abs() < 1e-6);
+                assert!(close, "{level} {rule:?}");
+            }
+        });
+    }
+
+    #[test]
     fn a_parameter_at_zero_has_no_l1_gradient() {
         let mut p = [0.0];
         let rule = Rule::Sgd { momentum: 0.0, nesterov: false };
-        rule.update(1, 1.0, Penalty { l1: 0.5, l2: 0.5 }, &mut p, &[0.0], &mut [vec![0.0]]);
+        rule.update(1, 1.0, Penalty { l1: 0.5, l2: 0.5 }, &mut p, &[0.0], &mut [vec![0.0]], None);
         assert_eq!(p, [0.0]);
     }
 }

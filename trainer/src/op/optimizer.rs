@@ -35,7 +35,7 @@ pub fn update(
     }
     if !parameter.device().is_cpu() {
         return on_host(parameter, gradient, |p, g| {
-            rule.update(step, learning_rate, penalty, p, g, state);
+            rule.update(step, learning_rate, penalty, p, g, state, None);
         });
     }
     let op = Update { rule, step, learning_rate, penalty, state: Mutex::new(state) };
@@ -86,6 +86,7 @@ impl InplaceOp2 for Update<'_> {
             &mut parameter[from..to],
             gradient,
             &mut state,
+            None,
         );
         Ok(())
     }

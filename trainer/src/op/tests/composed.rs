@@ -344,7 +344,7 @@ fn updates() -> Result<()> {
             let gradient = values(step, &[5, 3]).t()?;
             update(&ours, &gradient, &rule, step, 0.1, penalty, &mut state)?;
             optimizer::on_host(&composed, &gradient, |p, g| {
-                rule.update(step, 0.1, penalty, p, g, &mut other_state);
+                rule.update(step, 0.1, penalty, p, g, &mut other_state, None);
             })?;
         }
         assert_eq!(ours.to_vec2::<f32>()?, composed.to_vec2::<f32>()?, "{rule:?}");
