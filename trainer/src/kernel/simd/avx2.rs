@@ -135,7 +135,8 @@ impl Simd for Avx2 {
     fn deinterleave(self, low: __m256, high: __m256) -> (__m256, __m256) {
         // SAFETY: see above.
         unsafe {
-            let (a, b) = (_mm256_permute2f128_ps::<0x20>(low, high), _mm256_permute2f128_ps::<0x31>(low, high));
+            let (a, b) =
+                (_mm256_permute2f128_ps::<0x20>(low, high), _mm256_permute2f128_ps::<0x31>(low, high));
             (_mm256_shuffle_ps::<0x88>(a, b), _mm256_shuffle_ps::<0xDD>(a, b))
         }
     }
