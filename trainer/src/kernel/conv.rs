@@ -4,7 +4,7 @@
 //! - [`implicit`]: matrix product over taps and channels, packing image pixels tile by tile instead of building columns.
 //!   Works for every geometry; strides are taken apart into stride-1 problems first ([`planes`]);
 //! - [`weight_gradient`]: matrix product over pixels, for every geometry;
-//! - [`depthwise`]: one stream a tap, when every group has one input and one output channel;
+//! - [`depthwise`]: sums over windows, when every group has one input and one output channel;
 //! - [`winograd`]: 3×3 stride 1 with enough channels, a quarter of the multiplications, a little more rounding error.
 //!
 //! Layouts: maps `[N, C, H, W]`, weights `[out, in / groups, k, k]`, bias `[out]`.
@@ -135,10 +135,6 @@ impl Geometry {
         (self.width + self.padding.left + self.padding.right - self.kernel) / self.stride + 1
     }
 
-    fn is_depthwise(&self) -> bool {
-        self.groups > 1 && self.groups == self.in_channels && self.groups == self.out_channels
-    }
-
     fn group_inputs(&self) -> usize {
         self.in_channels / self.groups
     }
@@ -167,7 +163,7 @@ pub fn forward_into(
     output: &mut [f32],
 ) {
     geometry.check(input.len(), weight.len(), output.len());
-    if geometry.is_depthwise() {
+    if depthwise::fits(geometry) {
         dispatch!(simd => depthwise::forward(simd, geometry, input, weight, output));
     } else if winograd::pays(geometry) {
         dispatch!(simd => winograd::forward(simd, geometry, input, weight, output));
@@ -197,7 +193,7 @@ pub fn input_gradient_into(
     store: Store,
 ) {
     geometry.check(input_gradient.len(), weight.len(), output_gradient.len());
-    if geometry.is_depthwise() {
+    if depthwise::fits(geometry) {
         dispatch!(simd => depthwise::input_gradient(simd, geometry, output_gradient, weight, input_gradient, store));
     } else if winograd::pays(geometry) {
         dispatch!(simd => winograd::input_gradient(simd, geometry, output_gradient, weight, input_gradient, store));
@@ -217,7 +213,7 @@ pub fn weight_gradient_into(
     weight_gradient: &mut [f32],
 ) {
     geometry.check(input.len(), weight_gradient.len(), output_gradient.len());
-    if geometry.is_depthwise() {
+    if depthwise::fits(geometry) {
         dispatch!(simd => depthwise::weight_gradient(simd, geometry, input, output_gradient, weight_gradient));
     } else if winograd::pays(geometry) {
         dispatch!(simd => winograd::weight_gradient(simd, geometry, input, output_gradient, weight_gradient));

@@ -131,6 +131,40 @@ fn blocks_join_without_a_seam() {
     });
 }
 
+/// Depthwise maps of several strips, of widths around whole vectors, narrow, flat and single-celled ones.
+#[test]
+fn depthwise_strips_join_without_a_seam() {
+    let sizes = [
+        (1, 1),
+        (1, 2),
+        (3, 300),
+        (150, 5),
+        (70, 100),
+        (131, 97),
+        (66, 64),
+        (37, 33),
+        (16, 16),
+        (9, 8),
+        (8, 31),
+    ];
+    let mut paddings = paddings();
+    paddings.push(Padding { top: 1, left: 5, bottom: 2, right: 0 });
+    on_every_level(|level| {
+        for (height, width) in sizes {
+            for kernel in [3, 5] {
+                for stride in [1, 2] {
+                    for padding in &paddings {
+                        let (input, weight) = ([2, 2, height, width], [2, 1, kernel, kernel]);
+                        if let Ok(g) = Geometry::new(input, weight, stride, *padding, 2) {
+                            check(&g, DIRECT, level);
+                        }
+                    }
+                }
+            }
+        }
+    });
+}
+
 #[test]
 fn bias_and_activation_follow_the_sum() {
     let g = geometry([2, 5, 6, 7], 9, 3, 1, Padding::all(1), 1);
@@ -162,6 +196,7 @@ fn threads_do_not_change_results() {
         geometry([5, 4, 40, 40], 20, 3, 1, Padding::all(1), 1),
         geometry([1, 90, 9, 8], 80, 3, 1, Padding::all(1), 1),
         geometry([2, 24, 12, 12], 24, 3, 1, Padding::all(1), 24),
+        geometry([3, 5, 90, 131], 5, 3, 2, Padding::all(1), 5),
     ] {
         let [x, w, gy] = inputs(&g);
         on_thread_counts(|| computed(&g, &x, &w, &gy).concat());

@@ -1,15 +1,18 @@
 //! Strips: some rows of one map at a time, copied with zeros around them to a buffer that stays in the nearest cache.
 //!
-//! Inside a strip no tap has to ask whether it is inside the map. With stride s every row is taken apart into the s phases
-//! of its columns (phase r: columns r, r + s, r + 2s, …), so neighbouring outputs read neighbouring cells. Row layout:
-//! `[phases][margin zeros, cells]`; the zeros right of the cells are the margin of what follows. Cells start at whole
-//! vectors, so most accesses do not cross cache lines.
+//! Inside a strip no tap has to ask whether it is inside the map. With stride 2 every row is taken apart into its even and
+//! its odd columns, so that neighbouring outputs read neighbouring cells. Row layout: `[phases][margin zeros, cells]`; the
+//! zeros right of the cells are the margin of what follows. Cells start at whole vectors, so that most accesses do not
+//! cross cache lines.
 
-use crate::kernel::memory::Scratch;
+use crate::kernel::memory::{Scratch, prefetch};
 use crate::kernel::simd::Simd;
 
 /// Values of a strip, as far as its rows allow: half of a nearest cache of 48 KB, the smallest fits too.
 const BUDGET: usize = 6 << 10;
+
+/// How far ahead of the copy a map is asked for, in values: maps lie one after the other, and most reads are of the next.
+const AHEAD: usize = 1536;
 
 /// Rows of outputs computed together, sharing the rows they read.
 pub(super) const BLOCK_ROWS: usize = 4;
@@ -47,8 +50,9 @@ pub(super) struct StripLayout {
 }
 
 impl StripLayout {
-    /// Strips of `height × width` maps whose columns are taken apart by `stride`.
+    /// Strips of `height × width` maps whose columns are taken apart by `stride`, 1 or 2.
     pub(super) fn new<S: Simd>(_: S, (height, width): (usize, usize), stride: usize, reach: Reach) -> Self {
+        assert!(matches!(stride, 1 | 2), "stride {stride} has no strips");
         let cells = width.div_ceil(stride).next_multiple_of(S::LANES);
         let [first, last] =
             [reach.offsets.0, reach.offsets.1].map(|offset| offset.div_euclid(stride as isize));
@@ -97,54 +101,71 @@ impl StripLayout {
         out_rows: usize,
         strip: &mut [f32],
     ) {
-        assert!(map.len() == self.map_len() && strip.len() == self.len && out_rows <= self.out_rows);
-        let first = (first_out * self.reach.row_step) as isize + self.reach.first_row;
+        assert!(map.len() == self.map_len() && strip.len() == self.len);
+        assert!((1..=self.out_rows).contains(&out_rows));
         let rows = (out_rows - 1) * self.reach.row_step + self.reach.window_rows;
-        for (i, row) in strip.chunks_exact_mut(self.pitch).take(rows).enumerate() {
-            let y = first + i as isize;
-            if (0..self.height as isize).contains(&y) {
-                let source = &map[y as usize * self.width..][..self.width];
-                // SAFETY: a row holds the phases of `width` columns, each rounded up to whole vectors.
-                unsafe { self.fill_row(simd, source, row.as_mut_ptr()) };
-            } else {
-                row.fill(0.0);
+        let first = (first_out * self.reach.row_step) as isize + self.reach.first_row;
+        // Strip rows above..below are inside the map.
+        let above = (-first).clamp(0, rows as isize);
+        let below = (self.height as isize - first).clamp(above, rows as isize);
+        let source = map[((first + above).max(0) as usize * self.width).min(map.len())..].as_ptr();
+        let (above, below) = (above as usize, below as usize);
+        zero_vectors(simd, &mut strip[..above * self.pitch]);
+        zero_vectors(simd, &mut strip[below * self.pitch..rows * self.pitch]);
+        let target = strip[above * self.pitch + self.margin..].as_mut_ptr();
+        for row in 0..below - above {
+            // SAFETY: row `above + row` is inside the strip and the map.
+            unsafe {
+                let (source, target) = (source.add(row * self.width), target.add(row * self.pitch));
+                match self.stride {
+                    1 => self.copy_row(simd, source, target),
+                    _ => self.split_row(simd, source, target),
+                }
             }
         }
     }
 
-    /// Copies one row.
+    /// Copies a row's cells.
     ///
     /// # Safety
-    /// `row` is writable for a row of the strip.
+    /// `source` is a row of the map, `target` the first cell of a row of the strip.
     #[inline(always)]
-    unsafe fn fill_row<S: Simd>(&self, simd: S, source: &[f32], row: *mut f32) {
-        let width = source.len();
-        // SAFETY: loads stop at the row's end; stores end with the phase's last whole vector.
-        unsafe {
-            match self.stride {
-                1 => {
-                    for x in (0..width).step_by(S::LANES) {
-                        let cells = load_up_to(simd, source.as_ptr().add(x), width - x);
-                        simd.store(row.add(self.margin + x), cells);
-                    }
-                }
-                2 => {
-                    for x in (0..width).step_by(2 * S::LANES) {
-                        let low = load_up_to(simd, source.as_ptr().add(x), width - x);
-                        let high = source.as_ptr().wrapping_add(x + S::LANES);
-                        let high = load_up_to(simd, high, width.saturating_sub(x + S::LANES));
-                        let (even, odd) = simd.deinterleave(low, high);
-                        simd.store(row.add(self.margin + x / 2), even);
-                        simd.store(row.add(self.phase_pitch + self.margin + x / 2), odd);
-                    }
-                }
-                stride => {
-                    for (x, value) in source.iter().enumerate() {
-                        *row.add(x % stride * self.phase_pitch + self.margin + x / stride) = *value;
-                    }
-                }
+    unsafe fn copy_row<S: Simd>(&self, simd: S, source: *const f32, target: *mut f32) {
+        for x in (0..self.width).step_by(S::LANES) {
+            prefetch(source.wrapping_add(x + AHEAD));
+            // SAFETY: loads stop at the row's end; stores end with the strip row's last whole vector.
+            unsafe { simd.store(target.add(x), load_up_to(simd, source.add(x), self.width - x)) };
+        }
+    }
+
+    /// Copies a row's even and odd cells, each to its phase.
+    ///
+    /// # Safety
+    /// As [`Self::copy_row`].
+    #[inline(always)]
+    unsafe fn split_row<S: Simd>(&self, simd: S, source: *const f32, target: *mut f32) {
+        for x in (0..self.width).step_by(2 * S::LANES) {
+            let (left, next) = (self.width - x, source.wrapping_add(x + S::LANES));
+            prefetch(source.wrapping_add(x + AHEAD));
+            prefetch(next.wrapping_add(AHEAD));
+            // SAFETY: loads stop at the row's end; stores end with the phases' last whole vectors.
+            unsafe {
+                let low = load_up_to(simd, source.add(x), left);
+                let high = load_up_to(simd, next, left.saturating_sub(S::LANES));
+                let (even, odd) = simd.deinterleave(low, high);
+                simd.store(target.add(x / 2), even);
+                simd.store(target.add(self.phase_pitch + x / 2), odd);
             }
         }
+    }
+}
+
+/// Zeros whole vectors.
+#[inline(always)]
+fn zero_vectors<S: Simd>(simd: S, values: &mut [f32]) {
+    for vector in values.chunks_exact_mut(S::LANES) {
+        // SAFETY: a chunk is a vector long.
+        unsafe { simd.store(vector.as_mut_ptr(), simd.splat(0.0)) };
     }
 }
 
