@@ -10,16 +10,18 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(name = "cargo xtask")]
 enum Task {
-    BenchTrain(bench_train::Args),
-    #[command(hide = true)]
-    BenchTrainWorker(bench_train::WorkerArgs),
-    BenchOps(bench_ops::Args),
+    #[command(name = "bench-train")]
+    Train(bench_train::Args),
+    #[command(name = "bench-train-worker", hide = true)]
+    TrainWorker(bench_train::WorkerArgs),
+    #[command(name = "bench-ops")]
+    Ops(bench_ops::Args),
 }
 
 fn main() -> anyhow::Result<()> {
     match Task::parse() {
-        Task::BenchTrain(args) => bench_train::run(&args),
-        Task::BenchTrainWorker(args) => bench_train::work(&args),
-        Task::BenchOps(args) => bench_ops::run(&args),
+        Task::Train(args) => bench_train::run(&args),
+        Task::TrainWorker(args) => bench_train::work(&args),
+        Task::Ops(args) => bench_ops::run(&args),
     }
 }
