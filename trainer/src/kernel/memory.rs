@@ -123,19 +123,6 @@ impl DerefMut for Scratch {
     }
 }
 
-/// Asks for the cache line of `place`, which may lie outside any block. Pays ahead of a stream that is shorter than the
-/// processor's own prefetching needs to notice it.
-#[inline(always)]
-pub(super) fn prefetch(place: *const f32) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch reads nothing.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(place.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = place;
-}
-
 /// A slice that several threads write to, each its own part. Only for outputs whose parts interleave, where
 /// `par_chunks_mut` cannot express the split.
 #[derive(Clone, Copy)]

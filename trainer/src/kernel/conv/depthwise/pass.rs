@@ -2,7 +2,6 @@
 
 use super::strip::{BLOCK_ROWS, StripLayout, load_up_to, store_up_to};
 use crate::kernel::Store;
-use crate::kernel::memory::prefetch;
 use crate::kernel::simd::Simd;
 use rayon::prelude::*;
 
@@ -113,7 +112,7 @@ impl<const SPREAD: usize, const SIDE: usize, const STEP: usize> Pass<SPREAD, SID
             for r in 0..ROWS {
                 // The rows of the next block.
                 let next = target.wrapping_add((ROWS + r) * SPREAD * width + x * SPREAD);
-                (0..SPREAD).for_each(|v| prefetch(next.wrapping_add(v * S::LANES)));
+                (0..SPREAD).for_each(|v| simd.prefetch(next.wrapping_add(v * S::LANES)));
             }
             // SAFETY: the strip was made for these windows; x is inside the rows of `target`, whose number is checked above.
             unsafe {

@@ -5,7 +5,7 @@
 //! zeros right of the cells are the margin of what follows. Cells start at whole vectors, so that most accesses do not
 //! cross cache lines.
 
-use crate::kernel::memory::{Scratch, prefetch};
+use crate::kernel::memory::Scratch;
 use crate::kernel::simd::Simd;
 
 /// Values of a strip, as far as its rows allow: half of a nearest cache of 48 KB, the smallest fits too.
@@ -132,7 +132,7 @@ impl StripLayout {
     #[inline(always)]
     unsafe fn copy_row<S: Simd>(&self, simd: S, source: *const f32, target: *mut f32) {
         for x in (0..self.width).step_by(S::LANES) {
-            prefetch(source.wrapping_add(x + AHEAD));
+            simd.prefetch(source.wrapping_add(x + AHEAD));
             // SAFETY: loads stop at the row's end; stores end with the strip row's last whole vector.
             unsafe { simd.store(target.add(x), load_up_to(simd, source.add(x), self.width - x)) };
         }
@@ -146,8 +146,8 @@ impl StripLayout {
     unsafe fn split_row<S: Simd>(&self, simd: S, source: *const f32, target: *mut f32) {
         for x in (0..self.width).step_by(2 * S::LANES) {
             let (left, next) = (self.width - x, source.wrapping_add(x + S::LANES));
-            prefetch(source.wrapping_add(x + AHEAD));
-            prefetch(next.wrapping_add(AHEAD));
+            simd.prefetch(source.wrapping_add(x + AHEAD));
+            simd.prefetch(next.wrapping_add(AHEAD));
             // SAFETY: loads stop at the row's end; stores end with the phases' last whole vectors.
             unsafe {
                 let low = load_up_to(simd, source.add(x), left);
