@@ -11,6 +11,7 @@ use rayon::prelude::*;
 /// When a length does not fit.
 pub fn concat_into(parts: &[(&[f32], usize)], output: &mut [f32]) {
     let image: usize = parts.iter().map(|(_, size)| size).sum();
+    assert!(image > 0, "a part at least");
     let mut start = 0;
     for (part, size) in parts {
         place_into(part, image, start, *size, output, Store::Replace);
