@@ -147,9 +147,12 @@ fn measure(args: &Args, (arch, width, height, batch): (String, usize, usize, usi
     let threads = args.threads.to_string();
     let mut ours = Contestant::start(
         "ours",
-        Command::new(std::env::current_exe()?)
-            .args(["bench-train-worker", &arch, &batch.to_string()])
-            .args(["--folder".as_ref(), folder.path().as_os_str(), "--threads".as_ref(), threads.as_ref()]),
+        Command::new(std::env::current_exe()?).args([
+            "bench-train-worker",
+            &format!("{arch}@{width}x{height}:{batch}"),
+            "--threads",
+            &threads,
+        ]),
     )?;
     let mut peers = Vec::new();
     if let Some(python) = &args.peer {

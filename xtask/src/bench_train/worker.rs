@@ -9,16 +9,12 @@ use oxidet_trainer::net::Freeze;
 use oxidet_trainer::optimizer::Optimizer;
 use std::collections::BTreeMap;
 use std::io::BufRead;
-use std::path::PathBuf;
 use std::time::Instant;
 
 /// What the parent passes on.
 #[derive(clap::Args)]
 pub struct Args {
-    arch: String,
-    batch: usize,
-    #[arg(long)]
-    folder: PathBuf,
+    network: String,
     #[arg(long)]
     threads: usize,
 }
@@ -26,18 +22,14 @@ pub struct Args {
 /// Serves until the input ends.
 pub fn work(args: &Args) -> Result<()> {
     rayon::ThreadPoolBuilder::new().num_threads(args.threads).build_global()?;
-    #[derive(serde::Deserialize)]
-    struct Described {
-        images: [usize; 4],
-    }
-    let described: Described = serde_json::from_slice(&std::fs::read(args.folder.join("network.json"))?)?;
-    let [batch, channels, height, width] = described.images;
-    let detector = network::detector(&args.arch, width, height)?;
+    let (arch, width, height, batch) = network::parse_case(&args.network)?;
+    let detector = network::detector(&arch, width, height)?;
     let mut net = TrainNet::new(&detector, &initial_params(&detector), Freeze::default(), &Device::Cpu)?;
     let rule = Rule::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-7, amsgrad: false };
     let mut optimizer = Optimizer::new(rule, Penalty::default(), net.trained(), &BTreeMap::new())
         .map_err(anyhow::Error::msg)?;
-    let images = images(batch * channels * height * width);
+    let shape = [batch, detector.preprocess.channels, height, width];
+    let images = images(shape.iter().product());
     println!("{}", serde_json::json!({ "version": env!("CARGO_PKG_VERSION") }));
 
     let mut step = 0;
@@ -47,7 +39,7 @@ pub fn work(args: &Args) -> Result<()> {
         }
         step += 1;
         let start = Instant::now();
-        let heads = net.forward(&images, described.images)?;
+        let heads = net.forward(&images, shape)?;
         let (mut loss, mut gradients) = (0.0, Vec::new());
         for values in &heads {
             let count = values.len() as f32;
