@@ -3,6 +3,7 @@
 mod args;
 mod cmd;
 mod console;
+mod data;
 mod demo;
 mod exit;
 mod files;

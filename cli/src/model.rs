@@ -147,7 +147,7 @@ fn check_same(path: &Path, what: &str, model: &str, spec: &str) -> Result<(), Fa
 fn input(preprocess: &Preprocess) -> String {
     let size = dims((preprocess.channels, preprocess.height, preprocess.width));
     let mean: Vec<String> = preprocess.mean.iter().map(f32::to_string).collect();
-    format!("{size}, mean {}", mean.join(" "))
+    format!("{size} and {} bits, mean {}", preprocess.depth, mean.join(" "))
 }
 
 fn dims((channels, height, width): (usize, usize, usize)) -> String {

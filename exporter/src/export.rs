@@ -100,7 +100,7 @@ fn manifest(detector: &Detector, request: &ExportRequest, onnx: &[u8]) -> Manife
             channels,
             order: if channels == 1 { ChannelOrder::Gray } else { ChannelOrder::Bgr },
             mean: preprocess.mean.clone(),
-            depth: 8,
+            depth: preprocess.depth.into(),
             letterbox: Letterbox::CentredImageMean,
         },
         heads: heads.collect(),

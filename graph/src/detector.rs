@@ -54,6 +54,9 @@ impl Detector {
                 mean.len()
             ));
         }
+        if ![8, 16].contains(&self.preprocess.depth) {
+            return Err(format!("it reads images of {} bits per channel", self.preprocess.depth));
+        }
         if channels != self.preprocess.channels {
             return Err(format!(
                 "the graph reads {channels} channels, the preprocessing makes another number"

@@ -4,12 +4,17 @@ use oxidet_proto::spec::{ApMode, AugmentationConfig, NmsConfig as NmsSpec};
 use oxidet_vision::metrics::Mode;
 use oxidet_vision::{NmsConfig, Preprocess};
 
-/// The preprocessing contract of `augmentation_config`: size, channels, and the means it gives or the built-in ones.
+/// The preprocessing contract of `augmentation_config`: size, channels, depth, and the means it gives or the built-in ones.
 pub fn preprocess_from_spec(spec: &AugmentationConfig) -> Preprocess {
     let side = |pixels: i32| usize::try_from(pixels).unwrap_or(0);
+    let (width, height) = (side(spec.output_width), side(spec.output_height));
     let channels = if spec.output_channel == 1 { 1 } else { 3 };
-    let mut preprocess = Preprocess::new(side(spec.output_width), side(spec.output_height), channels);
-    let names: &[&str] = if channels == 1 { &["l"] } else { &["b", "g", "r"] };
+    let mut preprocess = if spec.output_depth == 16 {
+        Preprocess::sixteen_bit(width, height)
+    } else {
+        Preprocess::new(width, height, channels)
+    };
+    let names: &[&str] = if preprocess.channels == 1 { &["l"] } else { &["b", "g", "r"] };
     for (mean, name) in preprocess.mean.iter_mut().zip(names) {
         if let Some(given) = spec.image_mean.get(*name) {
             *mean = *given;

@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 
 use oxidet_proto::kitti::{WriteError, write_detection};
 use oxidet_vision::draw::{Label, draw_detections};
-use oxidet_vision::image::{decode, encode_jpeg, encode_png};
-use oxidet_vision::{Image, ImageError, Network, NetworkError, NmsConfig, Preprocess, PxBox, RawDetections};
+use oxidet_vision::image::{encode_jpeg, encode_png};
+use oxidet_vision::{
+    Image, ImageError, Network, NetworkError, NmsConfig, Picture, Preprocess, PxBox, RawDetections,
+};
 
 /// An object found in an image.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -28,7 +30,7 @@ pub fn detect(
     network: &mut dyn Network,
     preprocess: &Preprocess,
     nms: &NmsConfig,
-    images: &[Image],
+    images: &[Picture],
 ) -> Result<Vec<Vec<Found>>, NetworkError> {
     let mut input = vec![0.0; images.len() * preprocess.tensor_len()];
     let letterboxes: Vec<_> = images
@@ -133,14 +135,15 @@ impl Inference {
         }
         let mut summary = InferenceSummary::default();
         for batch in paths.chunks(self.batch_size.max(1)) {
-            let mut images = batch.iter().map(|path| read(path)).collect::<Result<Vec<Image>, _>>()?;
+            let depth = self.preprocess.depth;
+            let images = batch.iter().map(|path| read(path, depth)).collect::<Result<Vec<Picture>, _>>()?;
             let found = detect(network, &self.preprocess, &self.nms, &images)?;
-            for ((path, image), found) in batch.iter().zip(&mut images).zip(found) {
+            for ((path, image), found) in batch.iter().zip(&images).zip(found) {
                 let found: Vec<Found> =
                     found.into_iter().filter(|found| found.score >= self.threshold).collect();
                 summary.images += 1;
                 summary.detections += found.len();
-                self.write(path, image, &found, &labels, &annotated)?;
+                self.write(path, image.to_viewable().to_color(), &found, &labels, &annotated)?;
             }
             progress(summary.images, paths.len());
         }
@@ -150,7 +153,7 @@ impl Inference {
     fn write(
         &self,
         path: &Path,
-        image: &mut Image,
+        mut image: Image,
         found: &[Found],
         labels: &Path,
         annotated: &Path,
@@ -174,9 +177,9 @@ impl Inference {
                 text: format!("{} {:.2}", self.classes[found.class], found.score),
             })
             .collect();
-        draw_detections(image, &drawn);
+        draw_detections(&mut image, &drawn);
         let is_png = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png"));
-        let bytes = if is_png { encode_png(image) } else { encode_jpeg(image, 95) };
+        let bytes = if is_png { encode_png(&image) } else { encode_jpeg(&image, 95) };
         let bytes = bytes.map_err(|source| InferenceError::Image { path: path.to_owned(), source })?;
         save(&annotated.join(path.file_name().unwrap_or_default()), &bytes)
     }
@@ -208,9 +211,9 @@ fn images(input: &Path) -> Result<Vec<PathBuf>, InferenceError> {
     Ok(found)
 }
 
-fn read(path: &Path) -> Result<Image, InferenceError> {
+fn read(path: &Path, depth: u8) -> Result<Picture, InferenceError> {
     let bytes = fs::read(path).map_err(|source| InferenceError::Io { path: path.to_owned(), source })?;
-    decode(&bytes).map_err(|source| InferenceError::Image { path: path.to_owned(), source })
+    Picture::decode(&bytes, depth).map_err(|source| InferenceError::Image { path: path.to_owned(), source })
 }
 
 /// Writes a file whole or not at all.

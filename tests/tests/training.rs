@@ -8,6 +8,7 @@ use oxidet_proto::container::Passphrase;
 use oxidet_proto::lint::{Checked, Verb, check};
 use oxidet_proto::spec::parse_experiment;
 use oxidet_trainer::checkpoint_file::read_checkpoint;
+use oxidet_trainer::data::ImageOptions;
 use oxidet_trainer::train::{Event, TrainRequest, TrainSummary, train};
 use oxidet_vision::Image;
 use oxidet_vision::image::encode_png;
@@ -18,9 +19,9 @@ fn draw(dir: &Path, images: usize) {
         fs::create_dir_all(dir.join(folder)).expect("the folder can be made");
     }
     for i in 0..images {
-        let mut image = Image::filled(64, 64, &[30, 40, (i * 5) as u8]);
+        let mut image = Image::filled(64, 64, &[30u8, 40, (i * 5) as u8]);
         let (x, y, side) = (4 + i * 5 % 30, 6 + i * 11 % 28, 18 + i % 8);
-        image.paste(&Image::filled(side, side, &[220, 200, 180]), x as isize, y as isize);
+        image.paste(&Image::filled(side, side, &[220u8, 200, 180]), x as isize, y as isize);
         let label = format!("square 0 0 0 {x} {y} {} {} 0 0 0 0 0 0 0\n", x + side, y + side);
         fs::write(dir.join(format!("images/{i}.png")), encode_png(&image).expect("it encodes"))
             .expect("written");
@@ -70,7 +71,13 @@ fn run(
 ) -> (TrainSummary, Vec<f64>) {
     let stop = AtomicBool::new(false);
     let (mut steps, mut losses) = (0, Vec::new());
-    let request = TrainRequest { spec, results_dir: dir, passphrase: key, stop: &stop };
+    let request = TrainRequest {
+        spec,
+        results_dir: dir,
+        passphrase: key,
+        images: ImageOptions::default(),
+        stop: &stop,
+    };
     let summary = train(&request, &mut |event| match event {
         Event::Step(_) => {
             steps += 1;
@@ -127,7 +134,13 @@ fn a_run_starts_from_the_weights_of_another() {
     fs::write(&nonsense, b"no checkpoint").expect("written");
     let spec = spec(data.path(), &format!("pretrain_model_path: \"{}\"", nonsense.display()));
     let stop = AtomicBool::new(false);
-    let request = TrainRequest { spec: &spec, results_dir: results.path(), passphrase: None, stop: &stop };
+    let request = TrainRequest {
+        spec: &spec,
+        results_dir: results.path(),
+        passphrase: None,
+        images: ImageOptions::default(),
+        stop: &stop,
+    };
     let error = train(&request, &mut |_| {}).expect_err("nonsense is refused");
     assert!(error.to_string().contains("nonsense.tlt"), "{error}");
 }

@@ -15,7 +15,7 @@ pub mod conv;
 pub mod max_pool;
 pub(crate) mod memory;
 pub mod optimizer;
-mod simd;
+pub(crate) mod simd;
 mod sum;
 pub mod upsample;
 mod winograd;

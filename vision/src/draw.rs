@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_box_has_a_border_and_no_filling() {
-        let mut image = Image::filled(200, 100, &[10, 10, 10]);
+        let mut image = Image::filled(200, 100, &[10u8, 10, 10]);
         draw_detections(&mut image, &[label([20.0, 40.0, 180.0, 90.0])]);
         let at = |x: usize, y: usize| &image.data[(y * 200 + x) * 3..][..3];
         assert_eq!(at(20, 60), PALETTE[0]);
@@ -153,6 +153,6 @@ mod tests {
                 draw_detections(&mut image, &[label(b)]);
             }
         }
-        draw_detections(&mut Image::filled(1, 1, &[0]), &[label([0.0, 0.0, 1.0, 1.0])]);
+        draw_detections(&mut Image::filled(1, 1, &[0u8]), &[label([0.0, 0.0, 1.0, 1.0])]);
     }
 }

@@ -19,7 +19,7 @@ pub use boxes::{NormBox, PxBox};
 pub use decode::{MAX_SIZE_LOGIT, decode, sigmoid};
 pub use detections::{Network, NetworkError, RawDetections};
 pub use head::Head;
-pub use image::{Image, ImageError};
+pub use image::{Image, ImageError, Picture};
 pub use iou::{iou, shape_iou};
 pub use nms::{Detection, NmsConfig, suppress};
 pub use preprocess::{Letterbox, Preprocess};

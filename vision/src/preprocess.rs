@@ -2,11 +2,12 @@
 //!
 //! The same for training's validation, `evaluate`, `inference`, export checks and every runtime: the image is enlarged or
 //! shrunk to fit the canvas with its aspect ratio kept (letterbox), centred, and the rest is filled with the image's own mean
-//! colour. The tensor is `[C, H, W]`, blue–green–red or luma, 0 … 255 minus a mean per channel; no scaling, no deviation.
+//! colour. The tensor is `[C, H, W]`, blue–green–red or luma, values as in the file (0 … 255, or 0 … 65535 of 16-bit images)
+//! minus a mean per channel; no scaling, no deviation.
 
 use serde::{Deserialize, Serialize};
 
-use crate::image::{Image, resize};
+use crate::image::{Image, Picture, Subpixel, resize};
 use crate::{NormBox, PxBox};
 
 /// What a network's input expects. It travels in checkpoints, ONNX metadata and manifests.
@@ -20,10 +21,17 @@ pub struct Preprocess {
     pub channels: usize,
     /// Subtracted from each channel, in tensor order.
     pub mean: Vec<f32>,
+    /// Bits per channel of the images it reads: 8 or 16.
+    #[serde(default = "eight_bits")]
+    pub depth: u8,
+}
+
+fn eight_bits() -> u8 {
+    u8::DEPTH
 }
 
 impl Preprocess {
-    /// The contract with the default means: ImageNet's of the Caffe models, or their luma.
+    /// The contract for 8-bit images with the default means: ImageNet's of the Caffe models, or their luma.
     ///
     /// # Panics
     /// When `channels` is neither 3 nor 1.
@@ -33,7 +41,12 @@ impl Preprocess {
             1 => vec![117.3786],
             _ => panic!("{channels} channels"),
         };
-        Self { width, height, channels, mean }
+        Self { width, height, channels, mean, depth: u8::DEPTH }
+    }
+
+    /// The contract for gray images of 16 bits, with the default mean: that of 8-bit ones times 256.
+    pub fn sixteen_bit(width: usize, height: usize) -> Self {
+        Self { width, height, channels: 1, mean: vec![30048.9216], depth: u16::DEPTH }
     }
 
     /// Floats of one image's tensor.
@@ -41,17 +54,23 @@ impl Preprocess {
         self.channels * self.height * self.width
     }
 
-    /// Letterboxes `image` and writes its tensor `[C, H, W]` to `out`.
+    /// Letterboxes `picture` and writes its tensor `[C, H, W]` to `out`.
     ///
     /// # Panics
     /// When `out` has another length than [`Preprocess::tensor_len`].
-    pub fn apply(&self, image: &Image, out: &mut [f32]) -> Letterbox {
+    pub fn apply(&self, picture: &Picture, out: &mut [f32]) -> Letterbox {
+        match picture {
+            Picture::Eight(image) => self.letterbox(image, out),
+            Picture::Sixteen(image) => self.letterbox(image, out),
+        }
+    }
+
+    fn letterbox<S: Subpixel>(&self, image: &Image<S>, out: &mut [f32]) -> Letterbox {
         let letterbox = Letterbox::new(image.width, image.height, self.width, self.height);
-        let fill: Vec<u8> = image.channel_means().iter().map(|mean| mean.round_ties_even() as u8).collect();
-        let mut canvas = Image::filled(self.width, self.height, &fill);
+        let mut canvas = Image::filled(self.width, self.height, &image.mean_pixel());
         let resized = resize(image, letterbox.width, letterbox.height);
         canvas.paste(&resized, letterbox.left as isize, letterbox.top as isize);
-        self.normalise(&canvas, out);
+        self.normalise_image(&canvas, out);
         letterbox
     }
 
@@ -59,7 +78,14 @@ impl Preprocess {
     ///
     /// # Panics
     /// When the image or `out` has another size.
-    pub fn normalise(&self, canvas: &Image, out: &mut [f32]) {
+    pub fn normalise(&self, canvas: &Picture, out: &mut [f32]) {
+        match canvas {
+            Picture::Eight(canvas) => self.normalise_image(canvas, out),
+            Picture::Sixteen(canvas) => self.normalise_image(canvas, out),
+        }
+    }
+
+    fn normalise_image<S: Subpixel>(&self, canvas: &Image<S>, out: &mut [f32]) {
         assert_eq!((canvas.width, canvas.height), (self.width, self.height), "size of the canvas");
         assert_eq!(out.len(), self.tensor_len(), "length of the tensor");
         let pixels = self.width * self.height;
@@ -71,27 +97,27 @@ impl Preprocess {
                 for (((pixel, b), g), r) in
                     canvas.data.as_chunks::<3>().0.iter().zip(blue).zip(green).zip(red)
                 {
-                    *b = f32::from(pixel[2]) - self.mean[0];
-                    *g = f32::from(pixel[1]) - self.mean[1];
-                    *r = f32::from(pixel[0]) - self.mean[2];
+                    *b = pixel[2].to_f32() - self.mean[0];
+                    *g = pixel[1].to_f32() - self.mean[1];
+                    *r = pixel[0].to_f32() - self.mean[2];
                 }
             }
             (3, _) => {
                 for (plane, mean) in out.chunks_exact_mut(pixels).zip(&self.mean) {
                     for (value, luma) in plane.iter_mut().zip(&canvas.data) {
-                        *value = f32::from(*luma) - mean;
+                        *value = luma.to_f32() - mean;
                     }
                 }
             }
             (_, 3) => {
                 for (value, pixel) in out.iter_mut().zip(canvas.data.as_chunks::<3>().0) {
-                    let [r, g, b] = pixel.map(f32::from);
+                    let [r, g, b] = pixel.map(S::to_f32);
                     *value = 0.114 * b + 0.587 * g + 0.299 * r - self.mean[0];
                 }
             }
             _ => {
                 for (value, luma) in out.iter_mut().zip(&canvas.data) {
-                    *value = f32::from(*luma) - self.mean[0];
+                    *value = luma.to_f32() - self.mean[0];
                 }
             }
         }
@@ -186,11 +212,11 @@ mod tests {
 
     #[test]
     fn the_tensor_is_bgr_minus_mean_and_padding_is_the_image_mean() {
-        let mut image = Image::filled(4, 2, &[10, 20, 30]);
+        let mut image = Image::filled(4, 2, &[10u8, 20, 30]);
         image.data[..3].copy_from_slice(&[90, 20, 30]);
         let preprocess = Preprocess::new(4, 4, 3);
         let mut out = vec![0.0; preprocess.tensor_len()];
-        preprocess.apply(&image, &mut out);
+        preprocess.apply(&image.into(), &mut out);
         assert_eq!(out[0], 30.0 - 103.939, "blue comes first; the padding has the mean of blue");
         assert_eq!(out[16], 20.0 - 116.779);
         assert_eq!(out[32], 20.0 - 123.68, "the mean of red is (7 · 10 + 90) / 8");
@@ -199,12 +225,12 @@ mod tests {
 
     #[test]
     fn gray_and_colour_feed_each_other() {
-        let gray = Image::filled(2, 2, &[50]);
+        let gray = Image::filled(2, 2, &[50u8]);
         let mut out = [0.0; 12];
-        Preprocess::new(2, 2, 3).normalise(&gray, &mut out);
+        Preprocess::new(2, 2, 3).normalise(&gray.into(), &mut out);
         assert_eq!([out[0], out[4], out[8]], [50.0 - 103.939, 50.0 - 116.779, 50.0 - 123.68]);
         let mut out = [0.0; 4];
-        Preprocess::new(2, 2, 1).normalise(&Image::filled(2, 2, &[100, 150, 200]), &mut out);
+        Preprocess::new(2, 2, 1).normalise(&Image::filled(2, 2, &[100u8, 150, 200]).into(), &mut out);
         let want = 0.114 * 200.0 + 0.587 * 150.0 + 0.299 * 100.0 - 117.3786;
         assert!((out[3] - want).abs() < 1e-4, "{out:?}");
     }

@@ -9,13 +9,14 @@ use oxidet_graph::onnx::Batch;
 use oxidet_proto::container::Passphrase;
 use oxidet_proto::lint::{Checked, Verb};
 use oxidet_trainer::checkpoint_file::read_checkpoint;
-use oxidet_trainer::data::{Dataset, ImageStore, validation_batch};
+use oxidet_trainer::data::validation_batch;
 use oxidet_vision::metrics::Report;
 use oxidet_vision::{Network, NmsConfig, RawDetections};
 use serde_json::{Value, json};
 
 use super::{evaluate, export, inference, train};
 use crate::console;
+use crate::data::DataArgs;
 use crate::demo::data;
 use crate::demo::spec as demo_spec;
 use crate::exit::Failure;
@@ -69,13 +70,13 @@ pub fn run(args: &DemoArgs) -> Result<(), Failure> {
     step(2, &format!("oxidet train -e {} -r {}", at("spec.txt"), at("train")))?;
     let spec = spec::read(&dir.join("spec.txt"), Verb::Train, false)?;
     let mut log = StatusLog::open(Some(&dir.join("train")))?;
-    let trained = train::train_spec(&spec, &dir.join("train"), None, &mut log)?;
+    let trained = train::train_spec(&spec, &dir.join("train"), None, &DataArgs::default(), &mut log)?;
     let weights = Path::new("train/weights").join(trained.checkpoint.file_name().unwrap_or_default());
     let weights = at(&weights.to_string_lossy());
 
     step(3, &format!("oxidet evaluate -m {weights} -e {} -r {}", at("spec.txt"), at("evaluate")))?;
     let mut checkpoint = Model::open(&trained.checkpoint, None, &spec)?;
-    let checkpoint_report = evaluate::evaluate(&spec, &mut checkpoint)?;
+    let checkpoint_report = evaluate::evaluate(&spec, &mut checkpoint, &DataArgs::default())?;
     console::print(&table::average_precision(spec.classes().names(), &checkpoint_report));
     evaluate::write_report(&dir.join("evaluate"), spec.classes().names(), &checkpoint_report)?;
 
@@ -109,7 +110,7 @@ pub fn run(args: &DemoArgs) -> Result<(), Failure> {
 
     step(6, &format!("oxidet evaluate -m {} -e {} -k {KEY}", at("model.etlt"), at("spec.txt")))?;
     let mut exported = Model::open(&dir.join("model.etlt"), Some(&passphrase), &spec)?;
-    let exported_report = evaluate::evaluate(&spec, &mut exported)?;
+    let exported_report = evaluate::evaluate(&spec, &mut exported, &DataArgs::default())?;
     let (difference, milliseconds) = compare(&spec, &mut checkpoint, &mut exported)?;
 
     let outcome = Outcome {
@@ -148,8 +149,7 @@ fn compare(
     checkpoint: &mut Model,
     exported: &mut Model,
 ) -> Result<(Verification, [f64; 2]), Failure> {
-    let dataset = Dataset::open(&spec.dataset().validation_data_sources, spec.classes())?;
-    let store = ImageStore::new(&dataset);
+    let (dataset, store) = DataArgs::default().open_validation(spec)?;
     let mut inputs = Vec::new();
     for sample in 0..dataset.samples.len() {
         inputs.push(validation_batch(&dataset, &store, checkpoint.preprocess(), sample..sample + 1)?.images);

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use oxidet_graph::ap_mode_from_spec;
 use oxidet_proto::lint::{Checked, Verb};
-use oxidet_trainer::data::{Dataset, ImageStore};
 use oxidet_trainer::evaluate::Evaluation;
 use oxidet_vision::metrics::Report;
 use serde_json::{Value, json};
 
 use crate::console;
+use crate::data::DataArgs;
 use crate::exit::Failure;
 use crate::files;
 use crate::key::KeyArgs;
@@ -34,6 +34,8 @@ pub struct EvaluateArgs {
     spec: PathBuf,
     #[command(flatten)]
     key: KeyArgs,
+    #[command(flatten)]
+    data: DataArgs,
     /// Folder for evaluation.json and status.json
     #[arg(short = 'r', long = "results_dir", value_name = "DIR")]
     results_dir: Option<PathBuf>,
@@ -57,7 +59,7 @@ pub fn run(args: &EvaluateArgs) -> Result<(), Failure> {
     let report = StatusLog::around(args.results_dir.as_deref(), "YOLOv4 evaluation", |_| {
         let spec = spec::read(&args.spec, Verb::Evaluate, false)?;
         let mut model = Model::open(&args.model, args.key.passphrase()?.as_ref(), &spec)?;
-        let report = evaluate(&spec, &mut model)?;
+        let report = evaluate(&spec, &mut model, &args.data)?;
         console::print(&table::average_precision(spec.classes().names(), &report));
         if let Some(dir) = &args.results_dir {
             write_report(dir, spec.classes().names(), &report)?;
@@ -74,8 +76,8 @@ pub fn run(args: &EvaluateArgs) -> Result<(), Failure> {
 }
 
 /// Evaluates a model on the validation data of a spec.
-pub fn evaluate(spec: &Checked, model: &mut Model) -> Result<Report, Failure> {
-    let dataset = Dataset::open(&spec.dataset().validation_data_sources, spec.classes())?;
+pub fn evaluate(spec: &Checked, model: &mut Model, data: &DataArgs) -> Result<Report, Failure> {
+    let (dataset, store) = data.open_validation(spec)?;
     let evaluation = Evaluation {
         preprocess: model.preprocess().clone(),
         nms: model.nms(spec),
@@ -84,7 +86,6 @@ pub fn evaluate(spec: &Checked, model: &mut Model) -> Result<Report, Failure> {
         iou_threshold: spec.eval().matching_iou_threshold,
     };
     let bar = progress::bar(dataset.samples.len() as u64, "evaluating");
-    let store = ImageStore::new(&dataset);
     let report =
         evaluation.run(model.network(), &dataset, &store, &mut |done| bar.set_position(done as u64))?;
     bar.finish_and_clear();

@@ -10,12 +10,12 @@ use oxidet_proto::container::{self, KdfParams, Kind, Passphrase};
 use oxidet_proto::lint::{Checked, Verb};
 use oxidet_proto::manifest::Manifest;
 use oxidet_trainer::checkpoint_file::read_checkpoint;
-use oxidet_trainer::data::{Dataset, ImageStore};
 use oxidet_trainer::interp::Executor;
-use oxidet_vision::Preprocess;
+use oxidet_vision::{Picture, Preprocess};
 use serde_json::json;
 
 use crate::console;
+use crate::data::DataArgs;
 use crate::demo::scene;
 use crate::exit::Failure;
 use crate::files;
@@ -286,21 +286,20 @@ fn seal(onnx: &[u8], passphrase: &Passphrase) -> Result<Vec<u8>, Failure> {
 
 /// Inputs to compare on: the first validation images of the spec, or drawn scenes where they are not at hand.
 fn samples(spec: &Checked, preprocess: &Preprocess) -> Vec<Vec<f32>> {
-    let tensor = |image: &oxidet_vision::Image| {
+    let tensor = |picture: &Picture| {
         let mut tensor = vec![0.0; preprocess.tensor_len()];
-        preprocess.apply(image, &mut tensor);
+        preprocess.apply(picture, &mut tensor);
         tensor
     };
     let validation = || {
-        let dataset = Dataset::open(&spec.dataset().validation_data_sources, spec.classes()).ok()?;
-        let store = ImageStore::new(&dataset);
+        let (dataset, store) = DataArgs::default().open_validation(spec).ok()?;
         let images = (0..dataset.samples.len().min(SAMPLES)).map(|sample| store.get(&dataset, sample).ok());
         let tensors: Option<Vec<_>> = images.map(|image| Some(tensor(&*image?))).collect();
         tensors.filter(|tensors| !tensors.is_empty())
     };
     validation().unwrap_or_else(|| {
         console::info("the spec's validation images are not at hand: the check runs on drawn scenes");
-        (0..SAMPLES as u64).map(|seed| tensor(&scene::draw(seed).image)).collect()
+        (0..SAMPLES as u64).map(|seed| tensor(&scene::draw(seed).image.into())).collect()
     })
 }
 

@@ -12,6 +12,7 @@ use oxidet_trainer::train::{Epoch, Event, Step, TrainRequest, TrainSummary, trai
 use serde_json::{Map, Value, json};
 
 use crate::console;
+use crate::data::{DataArgs, warn_of_skipped};
 use crate::exit::Failure;
 use crate::key::KeyArgs;
 use crate::progress;
@@ -35,6 +36,8 @@ pub struct TrainArgs {
     results_dir: PathBuf,
     #[command(flatten)]
     key: KeyArgs,
+    #[command(flatten)]
+    data: DataArgs,
     /// Train although the spec asks for something this version does not do; it is left out
     #[arg(long)]
     allow_unsupported: bool,
@@ -44,7 +47,7 @@ pub fn run(args: &TrainArgs) -> Result<(), Failure> {
     let summary = StatusLog::around(Some(&args.results_dir), "YOLOv4 training", |log| {
         let spec = spec::read(&args.spec, Verb::Train, args.allow_unsupported)?;
         let passphrase = args.key.passphrase()?;
-        let summary = train_spec(&spec, &args.results_dir, passphrase.as_ref(), log)?;
+        let summary = train_spec(&spec, &args.results_dir, passphrase.as_ref(), &args.data, log)?;
         let map = summary.validation.as_ref().and_then(|validation| validation.report.map);
         Ok((summary, json!({ "kpi": { "mean average precision": map } })))
     })?;
@@ -57,9 +60,16 @@ pub fn train_spec(
     spec: &Checked,
     results_dir: &Path,
     passphrase: Option<&Passphrase>,
+    data: &DataArgs,
     log: &mut StatusLog,
 ) -> Result<TrainSummary, Failure> {
-    let request = TrainRequest { spec, results_dir, passphrase, stop: stop::on_signal()? };
+    let request = TrainRequest {
+        spec,
+        results_dir,
+        passphrase,
+        images: data.image_options(),
+        stop: stop::on_signal()?,
+    };
     log.line(Status::Started, "Starting training loop.", Value::Null, Value::Null);
     let mut watcher = Watcher::new(spec.classes().names(), log);
     let summary = train(&request, &mut |event| watcher.hear(&event))?;
@@ -175,6 +185,7 @@ impl<'a> Watcher<'a> {
                 "the {what} labels have no object of class `{class}`; check target_class_mapping"
             ));
         }
+        warn_of_skipped(summary);
         if summary.invalid > 0 {
             console::info(&format!("{what} data: {} boxes without area are left out", summary.invalid));
         }

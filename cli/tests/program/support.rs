@@ -58,8 +58,8 @@ pub fn project(dir: &Path) -> PathBuf {
     }
     for number in 0..4 {
         let (x, y) = (8 + 6 * number, 30 - 5 * number);
-        let mut image = Image::filled(96, 64, &[40, 60, 50]);
-        image.paste(&Image::filled(24, 24, &[230, 200, 90]), x as isize, y as isize);
+        let mut image = Image::filled(96, 64, &[40u8, 60, 50]);
+        image.paste(&Image::filled(24, 24, &[230u8, 200, 90]), x as isize, y as isize);
         fs::write(dir.join(format!("images/{number}.png")), encode_png(&image).unwrap()).unwrap();
         let label = format!("Square 0 0 0 {x} {y} {} {} 0 0 0 0 0 0 0\n", x + 24, y + 24);
         fs::write(dir.join(format!("labels/{number}.txt")), label).unwrap();

@@ -26,26 +26,6 @@ const GAPS: &[Gap] = &[
         used: |e| tfrecords("validation_data_sources", &e.dataset().validation_data_sources),
     },
     Gap {
-        what: "16-bit images",
-        verbs: ALL,
-        used: |e| when(e.augmentation().output_depth == 16, "augmentation_config.output_depth"),
-    },
-    Gap {
-        what: "mosaic",
-        verbs: TRAIN,
-        used: |e| when(e.augmentation().mosaic_prob > 0.0, "augmentation_config.mosaic_prob"),
-    },
-    Gap {
-        what: "changing the input size while training",
-        verbs: TRAIN,
-        used: |e| {
-            when(
-                e.augmentation().randomize_input_shape_period > 0,
-                "augmentation_config.randomize_input_shape_period",
-            )
-        },
-    },
-    Gap {
         what: "quantisation-aware training",
         verbs: TRAIN,
         used: |e| when(e.training().enable_qat, "training_config.enable_qat"),
@@ -156,12 +136,10 @@ mod tests {
                 vec!["'a'"],
             ),
             (
-                "augmentation_config { mosaic_prob: 0.5 randomize_input_shape_period: 9 }",
+                "augmentation_config { mosaic_prob: 0.5 randomize_input_shape_period: 9 output_depth: 16 }",
                 Verb::Train,
-                vec!["0.5", "9"],
+                vec![],
             ),
-            ("augmentation_config { mosaic_prob: 0.5 output_depth: 16 }", Verb::Export, vec!["16"]),
-            ("augmentation_config { mosaic_prob: 0 output_depth: 8 }", Verb::Train, vec![]),
             ("yolov4_config { arch: 'vgg' }", Verb::Inference, vec!["'vgg'"]),
             ("yolov4_config { arch: 'cspdarknet_tiny_3l' freeze_bn: true }", Verb::Train, vec![]),
             (

@@ -1,69 +1,39 @@
-//! YOLO's jitter: a random crop that may reach beyond the image, stretched to the canvas.
+//! YOLO's jitter: a random crop that may reach beyond the image.
 
-use oxidet_vision::{Image, NormBox};
 use rand::Rng;
 
-/// A rectangle of an image, in pixels; parts outside the image are padding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Crop {
-    left: isize,
-    top: isize,
-    width: usize,
-    height: usize,
+use super::crop::Crop;
+
+/// Draws the movement of the four edges, each uniform within ± `jitter` of the side, for a canvas of `aspect` (width /
+/// height).
+pub(super) fn draw(jitter: f64, width: usize, height: usize, aspect: f64, rng: &mut impl Rng) -> Crop {
+    let mut edge = || (2.0 * rng.random::<f64>() - 1.0) * jitter;
+    let [left, top, right, bottom] = [edge(), edge(), edge(), edge()];
+    from_edges([left, top, right, bottom], width, height, aspect)
 }
 
-impl Crop {
-    /// Draws the movement of the four edges, each uniform within ± `jitter` of the side, for a canvas of `aspect` (width /
-    /// height).
-    pub(super) fn draw(jitter: f64, width: usize, height: usize, aspect: f64, rng: &mut impl Rng) -> Self {
-        let mut edge = || (2.0 * rng.random::<f64>() - 1.0) * jitter;
-        let [left, top, right, bottom] = [edge(), edge(), edge(), edge()];
-        Self::from_edges([left, top, right, bottom], width, height, aspect)
+/// The crop whose edges move inwards by these shares of the image (left, top, right, bottom; negative is outwards), changed
+/// towards the canvas' aspect: padding is taken back where the image is too long, and added where it is too short.
+fn from_edges(edges: [f64; 4], width: usize, height: usize, aspect: f64) -> Crop {
+    let [left, top, right, bottom] = edges.map(|edge| edge.min(0.8));
+    let limit = |a: f64, b: f64| if a + b > 0.8 { (a.min(0.4), b.min(0.4)) } else { (a, b) };
+    let (left, right) = limit(left, right);
+    let (top, bottom) = limit(top, bottom);
+    let (w, h) = (width as f64, height as f64);
+    let (mut x, mut y) = ([left * w, right * w], [top * h, bottom * h]);
+    if w / h > aspect {
+        let left_over = take_back(&mut x, w - h * aspect);
+        y = y.map(|edge| edge - left_over / aspect / 2.0);
+    } else {
+        let left_over = take_back(&mut y, h - w / aspect);
+        x = x.map(|edge| edge - left_over * aspect / 2.0);
     }
-
-    /// The crop whose edges move inwards by these shares of the image (left, top, right, bottom; negative is outwards), changed
-    /// towards the canvas' aspect: padding is taken back where the image is too long, and added where it is too short.
-    fn from_edges(edges: [f64; 4], width: usize, height: usize, aspect: f64) -> Self {
-        let [left, top, right, bottom] = edges.map(|edge| edge.min(0.8));
-        let limit = |a: f64, b: f64| if a + b > 0.8 { (a.min(0.4), b.min(0.4)) } else { (a, b) };
-        let (left, right) = limit(left, right);
-        let (top, bottom) = limit(top, bottom);
-        let (w, h) = (width as f64, height as f64);
-        let (mut x, mut y) = ([left * w, right * w], [top * h, bottom * h]);
-        if w / h > aspect {
-            let left_over = take_back(&mut x, w - h * aspect);
-            y = y.map(|edge| edge - left_over / aspect / 2.0);
-        } else {
-            let left_over = take_back(&mut y, h - w / aspect);
-            x = x.map(|edge| edge - left_over * aspect / 2.0);
-        }
-        let side =
-            |len: f64, edges: [f64; 2]| (len - edges[0] - edges[1]).round_ties_even().max(1.0) as usize;
-        Self {
-            left: x[0].round_ties_even() as isize,
-            top: y[0].round_ties_even() as isize,
-            width: side(w, x),
-            height: side(h, y),
-        }
-    }
-
-    /// The cropped image; padding has the image's mean colour.
-    pub(super) fn cut(&self, image: &Image) -> Image {
-        let whole = Self { left: 0, top: 0, width: image.width, height: image.height };
-        if *self == whole {
-            return image.clone();
-        }
-        let fill: Vec<u8> = image.channel_means().iter().map(|mean| mean.round_ties_even() as u8).collect();
-        let mut canvas = Image::filled(self.width, self.height, &fill);
-        canvas.paste(image, -self.left, -self.top);
-        canvas
-    }
-
-    /// A box in fractions of an image of `width` × `height` as fractions of the crop.
-    pub(super) fn move_box(&self, b: &NormBox, width: usize, height: usize) -> NormBox {
-        let x = |v: f32| (v * width as f32 - self.left as f32) / self.width as f32;
-        let y = |v: f32| (v * height as f32 - self.top as f32) / self.height as f32;
-        NormBox { x1: x(b.x1), y1: y(b.y1), x2: x(b.x2), y2: y(b.y2) }
+    let side = |len: f64, edges: [f64; 2]| (len - edges[0] - edges[1]).round_ties_even().max(1.0) as usize;
+    Crop {
+        left: x[0].round_ties_even() as isize,
+        top: y[0].round_ties_even() as isize,
+        width: side(w, x),
+        height: side(h, y),
     }
 }
 
@@ -88,6 +58,7 @@ fn take_back(edges: &mut [f64; 2], mut excess: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use oxidet_vision::NormBox;
 
     /// Computed by the original; the last row by hand, where the original lets the padding grow.
     #[test]
@@ -98,7 +69,7 @@ mod tests {
             ((480, 640), [-0.24, -0.18, -0.12, -0.12], (653, 672), [0.24962, 0.2381, 0.54364, 0.61905]),
             ((480, 640), [0.24, 0.12, -0.06, -0.18], (438, 563), [-0.10274, 0.09059, 0.33562, 0.54529]),
         ] {
-            let crop = Crop::from_edges(edges, image.0, image.1, 1.0);
+            let crop = from_edges(edges, image.0, image.1, 1.0);
             assert_eq!((crop.width, crop.height), size, "{edges:?}");
             let moved = crop.move_box(&NormBox { x1: 0.1, y1: 0.2, x2: 0.5, y2: 0.6 }, image.0, image.1);
             for (got, want) in [moved.x1, moved.y1, moved.x2, moved.y2].iter().zip(bbox) {
@@ -111,7 +82,7 @@ mod tests {
     fn no_crop_is_so_deep_that_nothing_is_left() {
         let mut rng = crate::data::random::rng(5, 0, 0, crate::data::random::Purpose::Augment);
         for _ in 0..2000 {
-            let crop = Crop::draw(1.0, 50, 3, 1.3, &mut rng);
+            let crop = draw(1.0, 50, 3, 1.3, &mut rng);
             assert!(crop.width > 0 && crop.height > 0);
         }
     }

@@ -1,19 +1,21 @@
-//! A data set in KITTI layout: a folder of images and a folder of label files, paired by name.
+//! A data set: images with their objects, from KITTI folders or TFRecords.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::{self, BufReader, Read};
+use std::fmt;
 use std::path::{Path, PathBuf};
 
-use oxidet_proto::kitti::{self, KittiError};
-use oxidet_proto::spec::{ClassMap, DataSource};
-use oxidet_vision::image::dimensions;
-use oxidet_vision::{ImageError, PxBox};
+use oxidet_proto::kitti;
+use oxidet_proto::lint::Checked;
+use oxidet_proto::spec::{ClassMap, DataSource, DatasetConfig};
+use oxidet_vision::PxBox;
+use oxidet_vision::image::Header;
 use rayon::prelude::*;
 
-/// Extensions of images, in any case.
-const EXTENSIONS: [&str; 3] = ["jpg", "jpeg", "png"];
-/// Files named in one message.
+use super::DataError;
+use super::folders::{pair, read_labels};
+use super::image_file::{read_header_of_depth, read_picture};
+
+/// Label files named in one message.
 const NAMED: usize = 20;
 
 /// Images with their objects.
@@ -66,114 +68,128 @@ pub struct Summary {
     pub invalid: usize,
     /// Objects marked difficult.
     pub difficult: usize,
+    /// Images left out because they cannot be read.
+    pub skipped: Vec<Skipped>,
 }
 
-/// What is wrong with a data set.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum DataError {
-    /// A file or folder cannot be read.
-    #[error("{}: {source}", path.display())]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// An image cannot be read.
-    #[error("{}: {source}", path.display())]
-    Image {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: ImageError,
-    },
-    /// Label files with lines that are not KITTI's.
-    #[error("{}", join(files, *more))]
-    Labels {
-        /// The first of them.
-        files: Vec<KittiError>,
-        /// How many more there are.
-        more: usize,
-    },
-    /// Label files with bytes that are no text.
-    #[error("{}: not a text file in UTF-8", path.display())]
-    NotText {
-        /// The file.
-        path: PathBuf,
-    },
-    /// Images without a label file.
-    #[error(
-        "{count} of the images in {} have no label file in {}: {}; an image without objects needs an empty label file",
-        images.display(), labels.display(), names.join(", ")
-    )]
-    MissingLabels {
-        /// Folder of the images.
-        images: PathBuf,
-        /// Folder of the labels.
-        labels: PathBuf,
-        /// Names of the first of them.
-        names: Vec<String>,
-        /// How many there are.
-        count: usize,
-    },
-    /// Two images share one label file.
-    #[error("{} and {} have the same name but for the extension and would share one label file", first.display(), second.display())]
-    SameStem {
-        /// An image.
-        first: PathBuf,
-        /// Another.
-        second: PathBuf,
-    },
-    /// A folder without images.
-    #[error("{}: no images ({}) in this folder", path.display(), EXTENSIONS.join(", "))]
-    NoImages {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// A source of another kind.
-    #[error("a data source without label_directory_path; this version reads KITTI label folders")]
-    NotKitti,
+/// An image that was left out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skipped {
+    /// Its file.
+    pub image: PathBuf,
+    /// What is wrong with it.
+    pub why: String,
 }
 
-fn join(files: &[KittiError], more: usize) -> String {
-    let mut lines: Vec<String> = files.iter().map(KittiError::to_string).collect();
-    if more > 0 {
-        lines.push(format!("… and {more} more label files"));
+/// Which data of a spec.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Split {
+    /// What is trained on.
+    Train,
+    /// What average precision is measured on.
+    Validation,
+}
+
+/// What happens to images that cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadImages {
+    /// The first one met is an error. Opening a data set reads the heads of the files only.
+    Stop,
+    /// They are left out. To know them, every image is decoded when the data set is opened.
+    Skip,
+}
+
+/// What to open.
+#[derive(Clone, Copy, Debug)]
+pub struct DatasetRequest<'a> {
+    /// Sources and their formats. Relative paths start at the working directory.
+    pub config: &'a DatasetConfig,
+    /// Classes.
+    pub classes: &'a ClassMap,
+    /// Bits per channel that images must have: 8 or 16.
+    pub depth: u8,
+    /// What happens to images that cannot be read.
+    pub bad_images: BadImages,
+}
+
+impl<'a> DatasetRequest<'a> {
+    /// As the spec asks.
+    pub fn new(spec: &'a Checked, bad_images: BadImages) -> Self {
+        let depth = if spec.augmentation().output_depth == 16 { 16 } else { 8 };
+        Self { config: spec.dataset(), classes: spec.classes(), depth, bad_images }
     }
-    lines.join("\n")
+}
+
+/// An image and its objects as a source gives them.
+pub(super) struct Labelled {
+    pub(super) image: PathBuf,
+    /// Width and height that the labels were made for, where the source says.
+    pub(super) size: Option<(usize, usize)>,
+    pub(super) objects: Vec<kitti::Object>,
 }
 
 impl Dataset {
-    /// Reads the labels of all sources and the size of every image. Relative paths start at the working directory.
+    /// Reads the labels of all sources of a split, and the size of every image.
     ///
     /// # Errors
     /// [`DataError`] names the folder, file or line.
-    pub fn open(sources: &[DataSource], classes: &ClassMap) -> Result<Self, DataError> {
-        let mut pairs = Vec::new();
-        for source in sources {
-            let labels = source.label_directory_path.as_deref().ok_or(DataError::NotKitti)?;
-            pairs.extend(pair(Path::new(&source.image_directory_path), Path::new(labels))?);
+    pub fn open(request: &DatasetRequest<'_>, split: Split) -> Result<Self, DataError> {
+        let mut labelled = Vec::new();
+        for source in sources(request.config, split) {
+            labelled.extend(read_source(source)?);
         }
-        let read: Vec<Result<(Sample, Summary), DataError>> =
-            pairs.par_iter().map(|(image, label)| read_sample(image, label, classes)).collect();
+        let read: Vec<Result<(Sample, Summary), Unread>> =
+            labelled.into_par_iter().map(|labelled| read_sample(labelled, request)).collect();
 
-        let mut dataset = Self { classes: classes.names().to_vec(), ..Self::default() };
-        dataset.summary.objects = vec![0; classes.len()];
-        let (mut bad, mut more) = (Vec::new(), 0);
+        let mut dataset = Self { classes: request.classes.names().to_vec(), ..Self::default() };
+        dataset.summary.objects = vec![0; request.classes.len()];
         for result in read {
             match result {
                 Ok((sample, counts)) => {
                     dataset.summary.add(&counts);
                     dataset.samples.push(sample);
                 }
-                Err(DataError::Labels { files, .. }) if bad.len() < NAMED => bad.extend(files),
-                Err(DataError::Labels { .. }) => more += 1,
-                Err(other) => return Err(other),
+                Err(unread) if request.bad_images == BadImages::Skip => dataset
+                    .summary
+                    .skipped
+                    .push(Skipped { image: unread.image, why: unread.error.to_string() }),
+                Err(unread) => return Err(unread.error),
             }
         }
-        if bad.is_empty() { Ok(dataset) } else { Err(DataError::Labels { files: bad, more }) }
+        if let (true, Some(first)) = (dataset.samples.is_empty(), dataset.summary.skipped.first()) {
+            return Err(DataError::NothingLeft {
+                count: dataset.summary.skipped.len(),
+                first: first.why.clone(),
+            });
+        }
+        Ok(dataset)
     }
+}
+
+fn sources(config: &DatasetConfig, split: Split) -> &[DataSource] {
+    match split {
+        Split::Train => &config.data_sources,
+        Split::Validation => &config.validation_data_sources,
+    }
+}
+
+fn read_source(source: &DataSource) -> Result<Vec<Labelled>, DataError> {
+    let labels = source.label_directory_path.as_deref().ok_or(DataError::NoLabels)?;
+    let pairs = pair(Path::new(&source.image_directory_path), Path::new(labels))?;
+    let read: Vec<Result<Labelled, DataError>> = pairs
+        .into_par_iter()
+        .map(|(image, label)| Ok(Labelled { image, size: None, objects: read_labels(&label)? }))
+        .collect();
+    let (mut labelled, mut bad, mut more) = (Vec::with_capacity(read.len()), Vec::new(), 0);
+    for result in read {
+        match result {
+            Ok(image) => labelled.push(image),
+            Err(DataError::Labels { files, .. }) if bad.len() < NAMED => bad.extend(files),
+            Err(DataError::Labels { .. }) => more += 1,
+            Err(other) => return Err(other),
+        }
+    }
+    if bad.is_empty() { Ok(labelled) } else { Err(DataError::Labels { files: bad, more }) }
 }
 
 impl Summary {
@@ -191,66 +207,23 @@ impl Summary {
     }
 }
 
-/// Images of `images`, sorted by name, each with its label file.
-fn pair(images: &Path, labels: &Path) -> Result<Vec<(PathBuf, PathBuf)>, DataError> {
-    let found = list_images(images)?;
-    if found.is_empty() {
-        return Err(DataError::NoImages { path: images.to_owned() });
-    }
-    // Fails with the name of the folder where a missing label file would name every image.
-    fs::read_dir(labels).map_err(|source| DataError::Io { path: labels.to_owned(), source })?;
-    let mut by_stem: BTreeMap<_, &PathBuf> = BTreeMap::new();
-    for image in &found {
-        if let Some(first) = by_stem.insert(image.file_stem(), image) {
-            return Err(DataError::SameStem { first: first.clone(), second: image.clone() });
-        }
-    }
-    let label_of = |image: &PathBuf| {
-        let mut name = image.file_stem().unwrap_or_default().to_owned();
-        name.push(".txt");
-        labels.join(name)
+/// An image that cannot be read.
+struct Unread {
+    image: PathBuf,
+    error: DataError,
+}
+
+fn read_sample(labelled: Labelled, request: &DatasetRequest<'_>) -> Result<(Sample, Summary), Unread> {
+    let Labelled { image, size, objects: found } = labelled;
+    let checked = check_image(&image, size, request);
+    let Header { width, height, .. } = match checked {
+        Ok(header) => header,
+        Err(error) => return Err(Unread { image, error }),
     };
-    let pairs: Vec<(PathBuf, PathBuf)> = found.iter().map(|image| (image.clone(), label_of(image))).collect();
-    let missing: Vec<&PathBuf> =
-        pairs.iter().filter(|(_, label)| !label.is_file()).map(|(image, _)| image).collect();
-    if !missing.is_empty() {
-        let name = |image: &&PathBuf| image.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        return Err(DataError::MissingLabels {
-            images: images.to_owned(),
-            labels: labels.to_owned(),
-            names: missing.iter().take(5).map(name).collect(),
-            count: missing.len(),
-        });
-    }
-    Ok(pairs)
-}
-
-/// The images directly in `folder`, sorted by name.
-fn list_images(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
-    let failed = |source| DataError::Io { path: folder.to_owned(), source };
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
-        if extension.is_some_and(|extension| EXTENSIONS.contains(&extension.as_str())) && path.is_file() {
-            found.push(path);
-        }
-    }
-    found.sort();
-    Ok(found)
-}
-
-fn read_sample(image: &Path, label: &Path, classes: &ClassMap) -> Result<(Sample, Summary), DataError> {
-    let bytes = fs::read(label).map_err(|source| DataError::Io { path: label.to_owned(), source })?;
-    let text = String::from_utf8(bytes).map_err(|_| DataError::NotText { path: label.to_owned() })?;
-    let labelled = kitti::parse(&label.to_string_lossy(), &text)
-        .map_err(|error| DataError::Labels { files: vec![error], more: 0 })?;
-    let (width, height) = image_size(image)?;
-
-    let mut summary = Summary { images: 1, objects: vec![0; classes.len()], ..Summary::default() };
+    let mut summary = Summary { images: 1, objects: vec![0; request.classes.len()], ..Summary::default() };
     let mut objects = Vec::new();
-    for object in labelled {
-        let Some(class) = classes.lookup(&object.class) else {
+    for object in found {
+        let Some(class) = request.classes.lookup(&object.class) else {
             *summary.unmapped.entry(object.class).or_default() += 1;
             continue;
         };
@@ -265,26 +238,41 @@ fn read_sample(image: &Path, label: &Path, classes: &ClassMap) -> Result<(Sample
         objects.push(Object { class, difficult, bbox: PxBox { x1, y1, x2, y2 } });
     }
     summary.negatives = usize::from(objects.is_empty());
-    Ok((Sample { image: image.to_owned(), width, height, objects }, summary))
+    Ok((Sample { image, width, height, objects }, summary))
 }
 
-/// Width and height of an image. The header is near the start of the file, but metadata before it can be long.
-fn image_size(path: &Path) -> Result<(usize, usize), DataError> {
-    const HEAD: u64 = 1 << 16;
-    let failed = |source| DataError::Io { path: path.to_owned(), source };
-    let mut head = Vec::new();
-    let mut file = BufReader::new(fs::File::open(path).map_err(failed)?);
-    file.by_ref().take(HEAD).read_to_end(&mut head).map_err(failed)?;
-    if let Ok(size) = dimensions(&head) {
-        return Ok(size);
+fn check_image(
+    path: &Path,
+    labelled: Option<(usize, usize)>,
+    request: &DatasetRequest<'_>,
+) -> Result<Header, DataError> {
+    let header = read_header_of_depth(path, request.depth)?;
+    let found = (header.width, header.height);
+    if let Some(labelled) = labelled.filter(|labelled| *labelled != found) {
+        return Err(DataError::OtherSize { path: path.to_owned(), labelled, found });
     }
-    file.read_to_end(&mut head).map_err(failed)?;
-    dimensions(&head).map_err(|source| DataError::Image { path: path.to_owned(), source })
+    if request.bad_images == BadImages::Skip {
+        read_picture(path, request.depth)?;
+    }
+    Ok(header)
+}
+
+/// For a warning: how many, and the first few by name.
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.skipped.len();
+        write!(f, "{count} images cannot be read and are left out:")?;
+        for Skipped { why, .. } in self.skipped.iter().take(NAMED) {
+            write!(f, "\n  {why}")?;
+        }
+        if count > NAMED { write!(f, "\n  … and {} more", count - NAMED) } else { Ok(()) }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn classes(names: &[&str]) -> ClassMap {
         ClassMap::new(&names.iter().map(|name| ((*name).to_owned(), (*name).to_owned())).collect())
@@ -296,6 +284,11 @@ mod tests {
             label_directory_path: Some(root.join("labels").to_string_lossy().into_owned()),
             ..DataSource::default()
         }
+    }
+
+    fn open(root: &Path, classes: &ClassMap, bad_images: BadImages) -> Result<Dataset, DataError> {
+        let config = DatasetConfig { data_sources: vec![source(root)], ..DatasetConfig::default() };
+        Dataset::open(&DatasetRequest { config: &config, classes, depth: 8, bad_images }, Split::Train)
     }
 
     fn folder(files: &[(&str, &[u8])]) -> tempfile::TempDir {
@@ -310,7 +303,7 @@ mod tests {
     }
 
     fn png() -> Vec<u8> {
-        oxidet_vision::image::encode_png(&oxidet_vision::Image::filled(8, 6, &[1, 2, 3])).unwrap()
+        oxidet_vision::image::encode_png(&oxidet_vision::Image::filled(8, 6, &[1u8, 2, 3])).unwrap()
     }
 
     #[test]
@@ -324,7 +317,7 @@ mod tests {
             ("labels/a.txt", label),
             ("labels/b.txt", b""),
         ]);
-        let dataset = Dataset::open(&[source(root.path())], &classes(&["car"])).unwrap();
+        let dataset = open(root.path(), &classes(&["car"]), BadImages::Stop).unwrap();
         assert_eq!(dataset.samples.len(), 2);
         let sample = &dataset.samples[0];
         assert_eq!((sample.width, sample.height), (8, 6));
@@ -340,7 +333,7 @@ mod tests {
         let image = png();
         let check = |files: &[(&str, &[u8])], words: &[&str]| {
             let root = folder(files);
-            let error = Dataset::open(&[source(root.path())], &classes(&["car"])).unwrap_err().to_string();
+            let error = open(root.path(), &classes(&["car"]), BadImages::Stop).unwrap_err().to_string();
             for word in words {
                 assert!(error.contains(word), "`{word}` in: {error}");
             }
@@ -357,11 +350,47 @@ mod tests {
     }
 
     #[test]
+    fn images_that_cannot_be_read_are_skipped_and_counted() {
+        let image = png();
+        let mut damaged = image.clone();
+        let middle = damaged.len() - 20;
+        damaged[middle] ^= 0xff;
+        let label: &[u8] = b"car 0 0 0 1 1 4 4 0 0 0 0 0 0 0\n";
+        let mut files: Vec<(&str, &[u8])> = vec![
+            ("images/a.png", &image),
+            ("images/b.png", &damaged),
+            ("images/c.png", b"GIF89a"),
+            ("labels/a.txt", label),
+            ("labels/b.txt", label),
+            ("labels/c.txt", label),
+        ];
+        let dataset = open(folder(&files).path(), &classes(&["car"]), BadImages::Skip).unwrap();
+        assert_eq!((dataset.samples.len(), &dataset.summary.objects[..]), (1, &[1][..]));
+        let skipped: Vec<_> = dataset.summary.skipped.iter().map(|s| s.image.file_name().unwrap()).collect();
+        assert_eq!(skipped, ["b.png", "c.png"]);
+        assert!(dataset.summary.to_string().starts_with("2 images"), "{}", dataset.summary);
+        files[0].1 = &damaged;
+        let error = open(folder(&files).path(), &classes(&["car"]), BadImages::Skip).unwrap_err();
+        assert!(error.to_string().contains("3 images were skipped"), "{error}");
+    }
+
+    #[test]
+    fn images_of_another_depth_are_refused_by_name() {
+        let deep = oxidet_vision::image::encode_png(&oxidet_vision::Image::filled(8, 6, &[900u16])).unwrap();
+        let root = folder(&[("images/a.png", &deep), ("labels/a.txt", b"")]);
+        let error = open(root.path(), &classes(&["car"]), BadImages::Stop).unwrap_err().to_string();
+        assert!(
+            error.contains("a.png") && error.contains("16 bits") && error.contains("output_depth"),
+            "{error}"
+        );
+    }
+
+    #[test]
     #[cfg_attr(not(shared_data), ignore = "needs ../shared/data, which is not here")]
     fn real_data_sets_have_the_counts_of_their_readmes() {
         let shared = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data"));
         let counts = |set: &str, split: &str, names: &[&str]| {
-            let dataset = Dataset::open(&[source(&shared.join(set).join(split))], &classes(names)).unwrap();
+            let dataset = open(&shared.join(set).join(split), &classes(names), BadImages::Stop).unwrap();
             (dataset.summary.images, dataset.summary.objects.clone(), dataset.summary.invalid)
         };
         let cells = ["RBC", "WBC", "Platelets"];

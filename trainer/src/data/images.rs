@@ -1,53 +1,77 @@
 //! Reading images, once each where they fit in memory.
 
-use std::fs;
-use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use oxidet_vision::Image;
-use oxidet_vision::image::decode;
+use oxidet_vision::Picture;
 
-use super::{DataError, Dataset};
+use super::image_file::read_picture;
+use super::{BadImages, DataError, Dataset};
 
-/// Decoded images of a data set. Decoding takes most of a loader's time, so they are kept until [`ImageStore::BUDGET`] is
-/// used up; later ones are decoded each time.
+/// How images are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImageOptions {
+    /// What happens to those that cannot be read.
+    pub bad_images: BadImages,
+    /// Bytes of decoded images that are kept in memory.
+    pub cache_bytes: usize,
+}
+
+impl Default for ImageOptions {
+    /// Bad images are errors; 512 MiB are kept.
+    fn default() -> Self {
+        Self { bad_images: BadImages::Stop, cache_bytes: 512 << 20 }
+    }
+}
+
+/// Memory for decoded images, shared by the data sets of a run.
+#[derive(Debug)]
+pub struct CacheBudget {
+    left: AtomicUsize,
+}
+
+impl CacheBudget {
+    /// Room for `bytes` of pixels.
+    pub fn new(bytes: usize) -> Arc<Self> {
+        Arc::new(Self { left: AtomicUsize::new(bytes) })
+    }
+
+    fn take(&self, bytes: usize) -> bool {
+        let less = |left: usize| left.checked_sub(bytes);
+        self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
+    }
+}
+
+/// Decoded images of a data set. Decoding takes most of a loader's time, so they are kept until the budget is used up; later
+/// ones are decoded each time.
 #[derive(Debug)]
 pub struct ImageStore {
-    images: Vec<OnceLock<Arc<Image>>>,
-    used: AtomicUsize,
+    pictures: Vec<OnceLock<Arc<Picture>>>,
+    budget: Arc<CacheBudget>,
+    depth: u8,
 }
 
 impl ImageStore {
-    /// Bytes of pixels kept in memory.
-    pub const BUDGET: usize = 1 << 30;
-
-    /// An empty store for `dataset`.
-    pub fn new(dataset: &Dataset) -> Self {
-        let images = dataset.samples.iter().map(|_| OnceLock::new()).collect();
-        Self { images, used: AtomicUsize::new(0) }
+    /// An empty store for `dataset`, whose images have `depth` bits per channel.
+    pub fn new(dataset: &Dataset, depth: u8, budget: Arc<CacheBudget>) -> Self {
+        let pictures = dataset.samples.iter().map(|_| OnceLock::new()).collect();
+        Self { pictures, budget, depth }
     }
 
     /// The image of a sample of the data set this store is for.
     ///
     /// # Errors
     /// When the file cannot be read or decoded.
-    pub fn get(&self, dataset: &Dataset, sample: usize) -> Result<Arc<Image>, DataError> {
-        if let Some(image) = self.images[sample].get() {
-            return Ok(image.clone());
+    pub fn get(&self, dataset: &Dataset, sample: usize) -> Result<Arc<Picture>, DataError> {
+        let place = &self.pictures[sample];
+        if let Some(picture) = place.get() {
+            return Ok(picture.clone());
         }
-        let image = Arc::new(read_image(&dataset.samples[sample].image)?);
-        let bytes = image.data.len();
-        if self.used.fetch_add(bytes, Ordering::Relaxed) + bytes <= Self::BUDGET {
-            let _ = self.images[sample].set(image.clone());
-        } else {
-            self.used.fetch_sub(bytes, Ordering::Relaxed);
+        let picture = Arc::new(read_picture(&dataset.samples[sample].image, self.depth)?);
+        if self.budget.take(picture.bytes()) {
+            // Two threads may meet here with the same image; what one of them took too much is small and never missed.
+            let _ = place.set(picture.clone());
         }
-        Ok(image)
+        Ok(picture)
     }
-}
-
-fn read_image(path: &Path) -> Result<Image, DataError> {
-    let bytes = fs::read(path).map_err(|source| DataError::Io { path: path.to_owned(), source })?;
-    decode(&bytes).map_err(|source| DataError::Image { path: path.to_owned(), source })
 }

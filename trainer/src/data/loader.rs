@@ -1,54 +1,18 @@
-//! Batches for training and validation.
+//! Training batches, prepared in the background.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
-use oxidet_vision::metrics::Truth;
-use oxidet_vision::{Letterbox, NormBox, Preprocess};
-use rayon::prelude::*;
+use super::{Batch, DataError, TrainingData};
 
-use super::random::{Purpose, epoch_order, rng};
-use super::{DataError, Dataset, ImageStore, Sample};
-use crate::augment::{Augmentation, visible};
-
-/// Images as the network reads them, with their objects.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Batch {
-    /// `[N, C, H, W]`, preprocessed.
-    pub images: Vec<f32>,
-    /// Per image, boxes in fractions of the canvas.
-    pub truths: Vec<Vec<Truth>>,
-    /// Per image, its index in the data set.
-    pub samples: Vec<usize>,
-}
-
-/// How training batches are made.
-#[derive(Clone, Debug, PartialEq)]
+/// How batches are prepared; it changes nothing about what is in them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LoaderSettings {
-    /// Seed of order and augmentation.
-    pub seed: u64,
-    /// Images per batch; the last batch of an epoch may be smaller.
-    pub batch_size: usize,
-    /// Epochs of the run.
-    pub epochs: u64,
-    /// Whether objects marked difficult are trained on.
-    pub include_difficult: bool,
-    /// What happens to images.
-    pub augmentation: Augmentation,
-    /// What the network reads.
-    pub preprocess: Preprocess,
     /// Threads that prepare batches; 0 means one less than there are processors, at least one.
     pub workers: usize,
     /// Batches prepared ahead; 0 means two for each worker.
     pub queue: usize,
-}
-
-impl LoaderSettings {
-    /// Batches of an epoch over `samples` images.
-    pub fn steps_per_epoch(&self, samples: usize) -> u64 {
-        samples.div_ceil(self.batch_size) as u64
-    }
 }
 
 /// The batches of a whole run, prepared in the background.
@@ -63,24 +27,19 @@ pub struct TrainLoader {
 }
 
 impl TrainLoader {
-    /// Starts at batch number `first`, counted over all epochs.
-    pub fn new(dataset: Arc<Dataset>, store: Arc<ImageStore>, settings: LoaderSettings, first: u64) -> Self {
-        let steps = settings.steps_per_epoch(dataset.samples.len());
-        let end = steps * settings.epochs;
+    /// Starts at batch number `first`, counted over all epochs; stops after `epochs`.
+    pub fn new(data: TrainingData, epochs: u64, settings: LoaderSettings, first: u64) -> Self {
+        let data = Arc::new(data);
+        let end = data.steps_per_epoch() * epochs;
         let processors = thread::available_parallelism().map_or(1, usize::from);
         let workers = if settings.workers > 0 { settings.workers } else { (processors - 1).max(1) };
         let ahead = if settings.queue > 0 { settings.queue.div_ceil(workers) } else { 2 };
         let queues = (0..workers as u64)
             .map(|worker| {
                 let (sender, receiver) = sync_channel(ahead);
-                let maker = Maker {
-                    dataset: dataset.clone(),
-                    store: store.clone(),
-                    settings: settings.clone(),
-                    steps,
-                };
+                let data = data.clone();
                 let numbers = (first + worker..end).step_by(workers);
-                thread::spawn(move || maker.run(numbers, &sender));
+                thread::spawn(move || make(&data, numbers, &sender));
                 receiver
             })
             .collect();
@@ -102,97 +61,29 @@ impl Iterator for TrainLoader {
     }
 }
 
-/// One worker of a [`TrainLoader`].
-struct Maker {
-    dataset: Arc<Dataset>,
-    store: Arc<ImageStore>,
-    settings: LoaderSettings,
-    steps: u64,
-}
-
-impl Maker {
-    /// Makes the batches of these numbers until somebody stops listening or one fails.
-    fn run(&self, numbers: impl Iterator<Item = u64>, to: &SyncSender<Result<Batch, DataError>>) {
-        let mut order = (u64::MAX, Vec::new());
-        for number in numbers {
-            let (epoch, index) = (number / self.steps, (number % self.steps) as usize);
-            if order.0 != epoch {
-                order = (epoch, epoch_order(self.settings.seed, epoch, self.dataset.samples.len()));
-            }
-            let size = self.settings.batch_size;
-            let samples = &order.1[index * size..order.1.len().min((index + 1) * size)];
-            let batch = self.batch(epoch, samples);
-            let failed = batch.is_err();
-            if to.send(batch).is_err() || failed {
-                return;
-            }
+/// Makes the batches of these numbers until somebody stops listening or one fails.
+fn make(data: &TrainingData, numbers: impl Iterator<Item = u64>, to: &SyncSender<Result<Batch, DataError>>) {
+    let mut order = (u64::MAX, Vec::new());
+    for number in numbers {
+        let (epoch, index) = (number / data.steps_per_epoch(), (number % data.steps_per_epoch()) as usize);
+        if order.0 != epoch {
+            order = (epoch, data.order(epoch));
+        }
+        let batch = data.batch(epoch, &order.1, index);
+        let failed = batch.is_err();
+        if to.send(batch).is_err() || failed {
+            return;
         }
     }
-
-    fn batch(&self, epoch: u64, samples: &[usize]) -> Result<Batch, DataError> {
-        let Preprocess { width, height, .. } = self.settings.preprocess;
-        let len = self.settings.preprocess.tensor_len();
-        let mut images = vec![0.0; samples.len() * len];
-        let mut truths = Vec::with_capacity(samples.len());
-        for (sample, tensor) in samples.iter().zip(images.chunks_exact_mut(len)) {
-            let image = self.store.get(&self.dataset, *sample)?;
-            let mut objects = image_truths(&self.dataset.samples[*sample]);
-            objects.retain(|truth| self.settings.include_difficult || !truth.difficult);
-            let mut rng = rng(self.settings.seed, epoch, *sample as u64, Purpose::Augment);
-            let (canvas, seen) = self.settings.augmentation.apply(&image, &objects, width, height, &mut rng);
-            self.settings.preprocess.normalise(&canvas, tensor);
-            truths.push(seen);
-        }
-        Ok(Batch { images, truths, samples: samples.to_vec() })
-    }
-}
-
-/// The objects of a sample in fractions of its image.
-fn image_truths(sample: &Sample) -> Vec<Truth> {
-    let (w, h) = (sample.width as f32, sample.height as f32);
-    let truth = |object: &super::Object| {
-        let b = object.bbox;
-        let bbox = NormBox { x1: b.x1 / w, y1: b.y1 / h, x2: b.x2 / w, y2: b.y2 / h };
-        Truth { class: object.class, difficult: object.difficult, bbox }
-    };
-    sample.objects.iter().map(truth).collect()
-}
-
-/// The samples `from..to` as validation sees them: letterboxed, boxes clipped to the canvas, difficult objects kept and marked.
-///
-/// # Errors
-/// When an image cannot be read.
-pub fn validation_batch(
-    dataset: &Dataset,
-    store: &ImageStore,
-    preprocess: &Preprocess,
-    samples: std::ops::Range<usize>,
-) -> Result<Batch, DataError> {
-    let len = preprocess.tensor_len();
-    let mut images = vec![0.0; samples.len() * len];
-    let truths = images
-        .par_chunks_exact_mut(len)
-        .zip(samples.clone())
-        .map(|(tensor, index)| {
-            let sample = &dataset.samples[index];
-            let letterbox: Letterbox = preprocess.apply(&*store.get(dataset, index)?, tensor);
-            let truths = sample.objects.iter().map(|object| Truth {
-                class: object.class,
-                difficult: object.difficult,
-                bbox: letterbox.to_canvas(&object.bbox),
-            });
-            Ok(visible(truths))
-        })
-        .collect::<Result<_, DataError>>()?;
-    Ok(Batch { images, truths, samples: samples.collect() })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::Object;
+    use crate::augment::Augmentation;
+    use crate::data::{CacheBudget, Dataset, ImageStore, Object, Sample, TrainingSettings, validation_batch};
     use oxidet_vision::image::encode_png;
-    use oxidet_vision::{Image, PxBox};
+    use oxidet_vision::{Image, Preprocess, PxBox};
 
     fn dataset(dir: &std::path::Path, images: usize) -> Arc<Dataset> {
         let samples = (0..images)
@@ -209,7 +100,7 @@ mod tests {
         Arc::new(Dataset { samples, classes: vec!["thing".into()], ..Dataset::default() })
     }
 
-    fn settings(workers: usize) -> LoaderSettings {
+    fn load(dataset: &Arc<Dataset>, cache: usize, workers: usize, first: u64) -> TrainLoader {
         let augmentation = Augmentation {
             hue: 0.1,
             saturation: 1.5,
@@ -217,17 +108,20 @@ mod tests {
             vertical_flip: 0.5,
             horizontal_flip: 0.5,
             jitter: 0.3,
+            mosaic: 0.5,
+            mosaic_min_ratio: 0.2,
         };
-        LoaderSettings {
+        let settings = TrainingSettings {
             seed: 11,
             batch_size: 4,
-            epochs: 3,
             include_difficult: false,
             augmentation,
-            preprocess: Preprocess::new(64, 32, 3),
-            workers,
-            queue: 0,
-        }
+            preprocess: Preprocess::new(128, 64, 3),
+            size_period: 2,
+        };
+        let store = ImageStore::new(dataset, 8, CacheBudget::new(cache));
+        let data = TrainingData::new(dataset.clone(), store, settings);
+        TrainLoader::new(data, 3, LoaderSettings { workers, queue: 0 }, first)
     }
 
     #[test]
@@ -235,8 +129,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let dataset = dataset(dir.path(), 10);
         let all = |workers, first| -> Vec<Batch> {
-            let store = Arc::new(ImageStore::new(&dataset));
-            TrainLoader::new(dataset.clone(), store, settings(workers), first).map(Result::unwrap).collect()
+            // Room for some of the images.
+            load(&dataset, 5 * 40 * 30 * 3, workers, first).map(Result::unwrap).collect()
         };
         let one = all(1, 0);
         assert_eq!(one.len(), 9, "three batches an epoch, the last one short");
@@ -247,6 +141,10 @@ mod tests {
         assert!(one == all(3, 0), "the number of workers changes nothing");
         assert!(one[4..] == all(2, 4), "a resumed run sees what an uninterrupted one sees");
         assert!(one.iter().flat_map(|batch| &batch.truths).flatten().all(|truth| !truth.difficult));
+        let sizes: Vec<_> = one.iter().map(|batch| (batch.width, batch.height)).collect();
+        assert!(sizes.chunks(3).all(|epoch| epoch[0] == epoch[1]), "two batches share a size: {sizes:?}");
+        assert!(sizes.iter().any(|size| *size != sizes[0]), "{sizes:?}");
+        assert!(one.iter().all(|b| b.images.len() == b.samples.len() * 3 * b.width * b.height));
     }
 
     #[test]
@@ -254,8 +152,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let dataset = dataset(dir.path(), 5);
         std::fs::write(dir.path().join("3.png"), b"\x89PNG\r\n\x1a\nnonsense").unwrap();
-        let store = Arc::new(ImageStore::new(&dataset));
-        let error = TrainLoader::new(dataset, store, settings(2), 0).find_map(Result::err).unwrap();
+        let error = load(&dataset, 0, 2, 0).find_map(Result::err).unwrap();
         assert!(error.to_string().contains("3.png"), "{error}");
     }
 
@@ -263,7 +160,7 @@ mod tests {
     fn validation_letterboxes_and_keeps_difficult_objects() {
         let dir = tempfile::tempdir().unwrap();
         let dataset = dataset(dir.path(), 2);
-        let store = ImageStore::new(&dataset);
+        let store = ImageStore::new(&dataset, 8, CacheBudget::new(0));
         let batch = validation_batch(&dataset, &store, &Preprocess::new(64, 32, 3), 0..2).unwrap();
         assert_eq!(batch.images.len(), 2 * 3 * 64 * 32);
         assert_eq!(batch.truths[0].iter().map(|truth| truth.difficult).collect::<Vec<_>>(), [false, true]);

@@ -14,6 +14,8 @@ pub enum Purpose {
     Order = 1,
     /// Augmentation of one sample.
     Augment = 2,
+    /// The input size of some consecutive batches.
+    Size = 3,
 }
 
 /// The generator for one purpose. Its key is the four numbers, as they are.

@@ -16,7 +16,7 @@ use oxidet_proto::lint::Checked;
 use oxidet_vision::metrics::Report;
 
 use crate::checkpoint_file::CheckpointFileError;
-use crate::data::{DataError, Summary};
+use crate::data::{DataError, ImageOptions, Summary};
 use crate::interp::{ExecutorError, TrainNetError};
 use crate::loss::LossTerms;
 use crate::net::NetError;
@@ -33,6 +33,8 @@ pub struct TrainRequest<'a> {
     pub results_dir: &'a Path,
     /// Encrypts checkpoints, and opens those the spec names.
     pub passphrase: Option<&'a Passphrase>,
+    /// How images are read.
+    pub images: ImageOptions,
     /// Set from outside to stop after the current step.
     pub stop: &'a AtomicBool,
 }

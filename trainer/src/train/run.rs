@@ -15,7 +15,10 @@ use super::start::{Start, start};
 use super::{Epoch, Event, Step, TrainError, TrainRequest, TrainSummary, Validation};
 use crate::augment::Augmentation;
 use crate::checkpoint_file::{write_atomically, write_checkpoint};
-use crate::data::{Batch, Dataset, ImageStore, LoaderSettings, TrainLoader};
+use crate::data::{
+    Batch, CacheBudget, Dataset, DatasetRequest, ImageStore, LoaderSettings, Split, TrainLoader,
+    TrainingData, TrainingSettings,
+};
 use crate::evaluate::Evaluation;
 use crate::interp::{Executor, TrainNet};
 use crate::kernel::optimizer::Penalty;
@@ -72,8 +75,9 @@ impl<'a> Run<'a> {
         let detector = net::build(&NetConfig::from_spec(spec))?;
         let Start { params, state, loaded } = start(spec, &detector, request.passphrase)?;
 
-        let dataset = Dataset::open(&data.data_sources, spec.classes())?;
-        let validation = Dataset::open(&data.validation_data_sources, spec.classes())?;
+        let open = DatasetRequest::new(spec, request.images.bad_images);
+        let dataset = Dataset::open(&open, Split::Train)?;
+        let validation = Dataset::open(&open, Split::Validation)?;
         listen(Event::Data { train: &dataset.summary, validation: &validation.summary });
         listen(Event::Network { detector: &detector, parameters: detector.graph.param_count() });
         if let Some(loaded) = &loaded {
@@ -90,19 +94,23 @@ impl<'a> Run<'a> {
                 ),
             }
         })?;
-        let settings = LoaderSettings {
+        let budget = CacheBudget::new(request.images.cache_bytes);
+        let validation_images = ImageStore::new(&validation, open.depth, budget.clone());
+        let dataset = Arc::new(dataset);
+        let images = ImageStore::new(&dataset, open.depth, budget);
+        let settings = TrainingSettings {
             seed: state.seed,
             batch_size: training.batch_size_per_gpu as usize,
-            epochs: training.num_epochs.into(),
             include_difficult: data.include_difficult_in_training,
             augmentation: Augmentation::from_spec(spec.augmentation()),
             preprocess: detector.preprocess.clone(),
-            workers: training.n_workers as usize,
-            queue: training.max_queue_size as usize,
+            size_period: spec.augmentation().randomize_input_shape_period as usize,
         };
-        let steps_per_epoch = settings.steps_per_epoch(dataset.samples.len());
-        let dataset = Arc::new(dataset);
-        let store = Arc::new(ImageStore::new(&dataset));
+        let data = TrainingData::new(dataset, images, settings);
+        let steps_per_epoch = data.steps_per_epoch();
+        let settings =
+            LoaderSettings { workers: training.n_workers as usize, queue: training.max_queue_size as usize };
+        let loader = TrainLoader::new(data, training.num_epochs.into(), settings, state.step);
         let evaluation = Evaluation {
             preprocess: detector.preprocess.clone(),
             nms: nms_from_spec(spec.nms()),
@@ -117,8 +125,8 @@ impl<'a> Run<'a> {
                 heads: detector.geometry(),
                 classes: detector.classes.len(),
             },
-            loader: TrainLoader::new(dataset, store, settings, state.step),
-            validation_images: ImageStore::new(&validation),
+            loader,
+            validation_images,
             detector,
             net,
             optimizer,
@@ -194,9 +202,8 @@ impl<'a> Run<'a> {
     }
 
     fn step(&mut self, batch: &Batch, learning_rate: f64) -> Result<(LossTerms, f64), TrainError> {
-        let preprocess = &self.detector.preprocess;
-        let (height, width) = (preprocess.height, preprocess.width);
-        let shape = [batch.samples.len(), preprocess.channels, height, width];
+        let (height, width) = (batch.height, batch.width);
+        let shape = [batch.samples.len(), self.detector.preprocess.channels, height, width];
         let maps = self.net.forward(&batch.images, shape)?;
         let views: Vec<&[f32]> = maps.iter().map(Vec::as_slice).collect();
         let (terms, gradients) = self.loss.compute(&views, &batch.truths, height, width);

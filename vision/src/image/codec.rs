@@ -8,7 +8,7 @@ use std::io::Cursor;
 use image::codecs::jpeg::JpegEncoder;
 use image::{ColorType, DynamicImage, ImageDecoder, ImageEncoder, ImageFormat, ImageReader, Limits};
 
-use super::{Image, ImageError};
+use super::{Image, ImageError, Subpixel};
 
 const MAX_SIDE: u32 = 32_768;
 const MAX_PIXELS: u64 = 256_000_000;
@@ -16,29 +16,65 @@ const JPEG_MAGIC: &[u8] = &[0xff, 0xd8];
 /// Working memory a decoder may take: four bytes for each pixel allowed.
 const MAX_ALLOC: u64 = 4 * MAX_PIXELS;
 
-/// Reads a JPEG or PNG file; the content decides which.
+/// Reads a JPEG or PNG file of this depth; the content decides which of the two it is.
 ///
 /// # Errors
-/// [`ImageError`]. Size is checked before memory is taken.
-pub fn decode(bytes: &[u8]) -> Result<Image, ImageError> {
+/// [`ImageError`]. Size and depth are checked before memory is taken.
+pub fn decode<S: Subpixel>(bytes: &[u8]) -> Result<Image<S>, ImageError> {
     let decoder = open(bytes)?;
+    let found = depth(decoder.color_type());
+    if found != S::DEPTH {
+        return Err(ImageError::Depth { found, wanted: S::DEPTH });
+    }
     if bytes.starts_with(JPEG_MAGIC) && !jpeg_is_complete(bytes) {
         return Err(ImageError::Truncated);
-    }
-    match decoder.color_type() {
-        ColorType::L16 | ColorType::La16 | ColorType::Rgb16 | ColorType::Rgba16 => {
-            return Err(ImageError::SixteenBit);
-        }
-        _ => {}
     }
     let image = DynamicImage::from_decoder(decoder).map_err(ImageError::Decode)?;
     let (width, height) = (image.width() as usize, image.height() as usize);
     let (channels, data) = match image {
         DynamicImage::ImageLuma8(gray) => (1, gray.into_raw()),
         DynamicImage::ImageLumaA8(_) => (1, image.into_luma8().into_raw()),
+        DynamicImage::ImageLuma16(_) | DynamicImage::ImageLumaA16(_) => {
+            (1, bytemuck::pod_collect_to_vec(&image.into_luma16().into_raw()))
+        }
+        DynamicImage::ImageRgb16(_) | DynamicImage::ImageRgba16(_) => {
+            (3, bytemuck::pod_collect_to_vec(&image.into_rgb16().into_raw()))
+        }
         _ => (3, image.into_rgb8().into_raw()),
     };
-    Ok(Image { width, height, channels, data })
+    Ok(Image { width, height, channels, data: S::from_bytes(data) })
+}
+
+/// What the head of an image file tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Pixels per row.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+    /// Bits per channel: 8 (also for fewer) or 16.
+    pub depth: u8,
+    /// Whether it has colours; a palette counts as such.
+    pub color: bool,
+}
+
+/// Reads the head of an image file, of which some of the rest may be missing.
+///
+/// # Errors
+/// [`ImageError`]
+pub fn header(bytes: &[u8]) -> Result<Header, ImageError> {
+    let decoder = open(bytes)?;
+    let ((width, height), color) = (decoder.dimensions(), decoder.color_type());
+    Ok(Header {
+        width: width as usize,
+        height: height as usize,
+        depth: depth(color),
+        color: color.has_color(),
+    })
+}
+
+fn depth(color: ColorType) -> u8 {
+    if color.bytes_per_pixel() == 2 * color.channel_count() { 16 } else { 8 }
 }
 
 /// Whether a JPEG file reaches its end-of-image marker. The decoder does not mind when it is missing and makes up the rest.
@@ -61,15 +97,6 @@ fn jpeg_is_complete(bytes: &[u8]) -> bool {
         }
     }
     false
-}
-
-/// Width and height in pixels, from the header alone.
-///
-/// # Errors
-/// [`ImageError`]
-pub fn dimensions(bytes: &[u8]) -> Result<(usize, usize), ImageError> {
-    let (width, height) = open(bytes)?.dimensions();
-    Ok((width as usize, height as usize))
 }
 
 fn open(bytes: &[u8]) -> Result<impl ImageDecoder, ImageError> {
@@ -107,23 +134,28 @@ pub fn encode_jpeg(image: &Image, quality: u8) -> Result<Vec<u8>, ImageError> {
 ///
 /// # Errors
 /// [`ImageError::Encode`]
-pub fn encode_png(image: &Image) -> Result<Vec<u8>, ImageError> {
+pub fn encode_png<S: Subpixel>(image: &Image<S>) -> Result<Vec<u8>, ImageError> {
     let mut bytes = Vec::new();
     write(image, image::codecs::png::PngEncoder::new(&mut bytes))?;
     Ok(bytes)
 }
 
-fn write(image: &Image, encoder: impl ImageEncoder) -> Result<(), ImageError> {
-    let color = if image.channels == 1 { ColorType::L8 } else { ColorType::Rgb8 };
+fn write<S: Subpixel>(image: &Image<S>, encoder: impl ImageEncoder) -> Result<(), ImageError> {
+    let color = match (S::DEPTH, image.channels) {
+        (8, 1) => ColorType::L8,
+        (8, _) => ColorType::Rgb8,
+        (_, 1) => ColorType::L16,
+        _ => ColorType::Rgb16,
+    };
     encoder
-        .write_image(&image.data, image.width as u32, image.height as u32, color.into())
+        .write_image(S::as_bytes(&image.data), image.width as u32, image.height as u32, color.into())
         .map_err(ImageError::Encode)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use image::{ExtendedColorType, RgbaImage};
+    use image::RgbaImage;
 
     fn gradient(channels: usize) -> Image {
         let data = (0..40 * 30 * channels).map(|i| (i * 7 / channels % 256) as u8).collect();
@@ -135,9 +167,12 @@ mod tests {
         for channels in [1, 3] {
             let image = gradient(channels);
             let bytes = encode_png(&image).unwrap();
-            assert_eq!(decode(&bytes).unwrap(), image);
-            assert_eq!(dimensions(&bytes).unwrap(), (40, 30));
-            let jpeg = decode(&encode_jpeg(&image, 95).unwrap()).unwrap();
+            assert_eq!(decode::<u8>(&bytes).unwrap(), image);
+            assert_eq!(
+                header(&bytes).unwrap(),
+                Header { width: 40, height: 30, depth: 8, color: channels == 3 }
+            );
+            let jpeg = decode::<u8>(&encode_jpeg(&image, 95).unwrap()).unwrap();
             assert_eq!((jpeg.width, jpeg.height, jpeg.channels), (40, 30, channels));
         }
     }
@@ -147,38 +182,44 @@ mod tests {
         let transparent = RgbaImage::from_pixel(3, 2, image::Rgba([200, 100, 50, 0]));
         let mut bytes = Vec::new();
         transparent.write_to(&mut Cursor::new(&mut bytes), ImageFormat::Png).unwrap();
-        assert_eq!(decode(&bytes).unwrap(), Image::filled(3, 2, &[200, 100, 50]));
+        assert_eq!(decode::<u8>(&bytes).unwrap(), Image::filled(3, 2, &[200u8, 100, 50]));
     }
 
     #[test]
-    fn sixteen_bits_are_refused() {
-        let mut bytes = Vec::new();
-        image::codecs::png::PngEncoder::new(&mut bytes)
-            .write_image(&[0; 12], 3, 2, ExtendedColorType::L16)
-            .unwrap();
-        assert!(matches!(decode(&bytes), Err(ImageError::SixteenBit)));
+    fn sixteen_bits_are_kept_and_never_mistaken_for_eight() {
+        for channels in [1, 3] {
+            let data = (0..40 * 30 * channels).map(|i| (i * 977 % 65536) as u16).collect();
+            let image = Image { width: 40, height: 30, channels, data };
+            let bytes = encode_png(&image).unwrap();
+            assert_eq!(decode::<u16>(&bytes).unwrap(), image);
+            let found = Header { width: 40, height: 30, depth: 16, color: channels == 3 };
+            assert_eq!(header(&bytes).unwrap(), found);
+            assert!(matches!(decode::<u8>(&bytes), Err(ImageError::Depth { found: 16, wanted: 8 })));
+            let eight = encode_png(&gradient(channels)).unwrap();
+            assert!(matches!(decode::<u16>(&eight), Err(ImageError::Depth { found: 8, wanted: 16 })));
+        }
     }
 
     #[test]
     fn a_size_bomb_is_refused_before_memory_is_taken() {
         let mut bytes = encode_png(&gradient(3)).unwrap();
         bytes[16..24].copy_from_slice(&[0, 0, 0x7f, 0xff, 0, 0, 0x7f, 0xff]);
-        assert!(decode(&bytes).is_err() && dimensions(&bytes).is_err());
+        assert!(decode::<u8>(&bytes).is_err() && header(&bytes).is_err());
     }
 
     #[test]
     fn damage_is_an_error_and_never_a_panic() {
         for bytes in [encode_png(&gradient(3)).unwrap(), encode_jpeg(&gradient(3), 80).unwrap()] {
             for end in 0..bytes.len() - 12 {
-                assert!(decode(&bytes[..end]).is_err(), "cut at {end} of {}", bytes.len());
+                assert!(decode::<u8>(&bytes[..end]).is_err(), "cut at {end} of {}", bytes.len());
             }
             for at in (0..bytes.len()).step_by(3) {
                 let mut bad = bytes.clone();
                 bad[at] ^= 0xa5;
-                let _ = decode(&bad);
+                let _ = decode::<u8>(&bad);
             }
         }
-        assert!(matches!(decode(b"GIF89a"), Err(ImageError::UnknownFormat)));
-        assert!(matches!(decode(b""), Err(ImageError::UnknownFormat)));
+        assert!(matches!(decode::<u8>(b"GIF89a"), Err(ImageError::UnknownFormat)));
+        assert!(matches!(decode::<u8>(b""), Err(ImageError::UnknownFormat)));
     }
 }

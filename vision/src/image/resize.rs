@@ -2,26 +2,42 @@
 //! image shrinks. It is OpenCV's `INTER_LINEAR`, which the original trains and evaluates with.
 
 use fast_image_resize::images::{Image as Target, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 
-use super::Image;
+use super::{Image, Subpixel};
 
 /// Resizes to `width` × `height` pixels.
 ///
 /// # Panics
 /// When either image has no pixels.
-pub fn resize(image: &Image, width: usize, height: usize) -> Image {
+pub fn resize<S: Subpixel>(image: &Image<S>, width: usize, height: usize) -> Image<S> {
     if (width, height) == (image.width, image.height) {
         return image.clone();
     }
-    let pixels = if image.channels == 1 { PixelType::U8 } else { PixelType::U8x3 };
-    let source = ImageRef::new(image.width as u32, image.height as u32, &image.data, pixels)
+    resize_part(image, [0.0, 0.0, image.width as f64, image.height as f64], width, height)
+}
+
+/// Resizes the part `[left, top, width, height]` of an image, in pixels and fractions of them, to `width` × `height` pixels.
+/// At its edges the part mixes with what is around it in the image.
+///
+/// # Panics
+/// When the part reaches beyond the image, or when it or the target is empty.
+pub fn resize_part<S: Subpixel>(
+    image: &Image<S>,
+    [left, top, part_width, part_height]: [f64; 4],
+    width: usize,
+    height: usize,
+) -> Image<S> {
+    let pixels = S::pixel_type(image.channels);
+    let source = ImageRef::new(image.width as u32, image.height as u32, S::as_bytes(&image.data), pixels)
         .expect("an image holds what its size says");
     let mut target = Target::new(width as u32, height as u32, pixels);
-    let options =
-        ResizeOptions::new().resize_alg(ResizeAlg::Interpolation(FilterType::Bilinear)).use_alpha(false);
-    Resizer::new().resize(&source, &mut target, &options).expect("source and target have one pixel type");
-    Image { width, height, channels: image.channels, data: target.into_vec() }
+    let options = ResizeOptions::new()
+        .resize_alg(ResizeAlg::Interpolation(FilterType::Bilinear))
+        .use_alpha(false)
+        .crop(left, top, part_width, part_height);
+    Resizer::new().resize(&source, &mut target, &options).expect("the part is inside the image");
+    Image { width, height, channels: image.channels, data: S::from_bytes(target.into_vec()) }
 }
 
 #[cfg(test)]
@@ -63,6 +79,19 @@ mod tests {
             let got = resize(&image, to.0, to.1);
             for (got, want) in got.data.iter().zip(reference(&image, to.0, to.1)) {
                 assert!((f64::from(*got) - want).abs() <= 1.01, "{from:?} -> {to:?}: {got} {want}");
+            }
+        }
+    }
+    #[test]
+    fn a_part_is_what_a_larger_resize_shows_there() {
+        let data: Vec<u16> = (0..40 * 30).map(|i| ((i as u32 * 2654435761) >> 16) as u16).collect();
+        let image = Image { width: 40, height: 30, channels: 1, data };
+        let whole = resize(&image, 80, 90);
+        let part = resize_part(&image, [10.0, 5.0, 20.0, 10.0], 40, 30);
+        for y in 0..30 {
+            for x in 0..40 {
+                let (got, want) = (part.data[y * 40 + x], whole.data[(15 + y) * 80 + 20 + x]);
+                assert!(got.abs_diff(want) <= 16, "{x} {y}: {got} {want}");
             }
         }
     }

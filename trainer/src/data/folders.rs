@@ -1,0 +1,52 @@
+//! A folder of images beside a folder of KITTI label files, paired by name.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use oxidet_proto::kitti::{self, Object};
+
+use super::DataError;
+use super::image_file::list_images;
+
+/// Images of `images`, sorted by name, each with its label file.
+pub(super) fn pair(images: &Path, labels: &Path) -> Result<Vec<(PathBuf, PathBuf)>, DataError> {
+    let found = list_images(images)?;
+    if found.is_empty() {
+        return Err(DataError::NoImages { path: images.to_owned() });
+    }
+    // Fails with the name of the folder where a missing label file would name every image.
+    fs::read_dir(labels).map_err(|source| DataError::Io { path: labels.to_owned(), source })?;
+    let mut by_stem: BTreeMap<_, &PathBuf> = BTreeMap::new();
+    for image in &found {
+        if let Some(first) = by_stem.insert(image.file_stem(), image) {
+            return Err(DataError::SameStem { first: first.clone(), second: image.clone() });
+        }
+    }
+    let label_of = |image: &PathBuf| {
+        let mut name = image.file_stem().unwrap_or_default().to_owned();
+        name.push(".txt");
+        labels.join(name)
+    };
+    let pairs: Vec<(PathBuf, PathBuf)> = found.iter().map(|image| (image.clone(), label_of(image))).collect();
+    let missing: Vec<&PathBuf> =
+        pairs.iter().filter(|(_, label)| !label.is_file()).map(|(image, _)| image).collect();
+    if !missing.is_empty() {
+        let name = |image: &&PathBuf| image.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        return Err(DataError::MissingLabels {
+            images: images.to_owned(),
+            labels: labels.to_owned(),
+            names: missing.iter().take(5).map(name).collect(),
+            count: missing.len(),
+        });
+    }
+    Ok(pairs)
+}
+
+/// The objects of a label file.
+pub(super) fn read_labels(path: &Path) -> Result<Vec<Object>, DataError> {
+    let bytes = fs::read(path).map_err(|source| DataError::Io { path: path.to_owned(), source })?;
+    let text = String::from_utf8(bytes).map_err(|_| DataError::NotText { path: path.to_owned() })?;
+    kitti::parse(&path.to_string_lossy(), &text)
+        .map_err(|error| DataError::Labels { files: vec![error], more: 0 })
+}

@@ -1,0 +1,102 @@
+//! The two kinds of channel values.
+
+use fast_image_resize::PixelType;
+
+use super::{Image, Picture};
+
+/// A channel value of a pixel: `u8` or `u16`.
+pub trait Subpixel: Copy + Default + PartialEq + Into<u32> + Send + Sync + sealed::Bytes + 'static {
+    /// Bits.
+    const DEPTH: u8;
+    /// The brightest value.
+    const MAX: f32;
+
+    /// The value as it is.
+    fn to_f32(self) -> f32;
+
+    /// The nearest value, halves upwards; what is out of range becomes the nearest end of it.
+    fn from_f32(value: f32) -> Self;
+
+    /// The image of this depth in `picture`, if it is of this depth.
+    fn view(picture: &Picture) -> Option<&Image<Self>>;
+}
+
+impl Subpixel for u8 {
+    const DEPTH: u8 = 8;
+    const MAX: f32 = 255.0;
+
+    #[inline(always)]
+    fn to_f32(self) -> f32 {
+        self.into()
+    }
+
+    #[inline(always)]
+    fn from_f32(value: f32) -> Self {
+        (value + 0.5) as Self
+    }
+
+    fn view(picture: &Picture) -> Option<&Image<Self>> {
+        if let Picture::Eight(image) = picture { Some(image) } else { None }
+    }
+}
+
+impl Subpixel for u16 {
+    const DEPTH: u8 = 16;
+    const MAX: f32 = 65535.0;
+
+    #[inline(always)]
+    fn to_f32(self) -> f32 {
+        self.into()
+    }
+
+    #[inline(always)]
+    fn from_f32(value: f32) -> Self {
+        (value + 0.5) as Self
+    }
+
+    fn view(picture: &Picture) -> Option<&Image<Self>> {
+        if let Picture::Sixteen(image) = picture { Some(image) } else { None }
+    }
+}
+
+pub(super) mod sealed {
+    use super::PixelType;
+
+    /// What codec and resize need to know of a [`Subpixel`](super::Subpixel).
+    pub trait Bytes: Sized {
+        /// The values as bytes in the order of the machine.
+        fn as_bytes(values: &[Self]) -> &[u8];
+        /// Values from bytes in the order of the machine.
+        fn from_bytes(bytes: Vec<u8>) -> Vec<Self>;
+        /// How the resizer calls pixels of this many channels.
+        fn pixel_type(channels: usize) -> PixelType;
+    }
+
+    impl Bytes for u8 {
+        fn as_bytes(values: &[Self]) -> &[u8] {
+            values
+        }
+
+        fn from_bytes(bytes: Vec<u8>) -> Vec<Self> {
+            bytes
+        }
+
+        fn pixel_type(channels: usize) -> PixelType {
+            if channels == 1 { PixelType::U8 } else { PixelType::U8x3 }
+        }
+    }
+
+    impl Bytes for u16 {
+        fn as_bytes(values: &[Self]) -> &[u8] {
+            bytemuck::cast_slice(values)
+        }
+
+        fn from_bytes(bytes: Vec<u8>) -> Vec<Self> {
+            bytemuck::pod_collect_to_vec(&bytes)
+        }
+
+        fn pixel_type(channels: usize) -> PixelType {
+            if channels == 1 { PixelType::U16 } else { PixelType::U16x3 }
+        }
+    }
+}
