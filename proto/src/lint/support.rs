@@ -2,7 +2,7 @@
 //!
 //! Work that adds a feature removes its row here.
 
-use super::rule::{ALL, TRAIN, TRAIN_EVALUATE, Verb};
+use super::rule::{NETWORK, TRAIN, TRAIN_EVALUATE, TRAINING_DATA, Verb};
 use crate::prototxt::Diagnostic;
 use crate::spec::{DataSource, Experiment, Parsed};
 
@@ -17,7 +17,7 @@ struct Gap {
 const GAPS: &[Gap] = &[
     Gap {
         what: "TFRecord training data",
-        verbs: TRAIN,
+        verbs: TRAINING_DATA,
         used: |e| tfrecords("data_sources", &e.dataset().data_sources),
     },
     Gap {
@@ -27,7 +27,7 @@ const GAPS: &[Gap] = &[
     },
     Gap {
         what: "16-bit images",
-        verbs: ALL,
+        verbs: NETWORK,
         used: |e| when(e.augmentation().output_depth == 16, "augmentation_config.output_depth"),
     },
     Gap {
@@ -96,7 +96,7 @@ const GAPS: &[Gap] = &[
     },
     Gap {
         what: "this backbone",
-        verbs: ALL,
+        verbs: NETWORK,
         used: |e| {
             let here =
                 ["resnet", "cspdarknet_tiny", "cspdarknet_tiny_3l"].contains(&e.yolov4().arch.as_str());
@@ -149,6 +149,7 @@ mod tests {
     fn refuses_by_place_and_only_where_it_matters() {
         for (text, verb, places) in [
             ("dataset_config { data_sources { tfrecords_path: 'a' } }", Verb::Train, vec!["'a'"]),
+            ("dataset_config { data_sources { tfrecords_path: 'a' } }", Verb::Kmeans, vec!["'a'"]),
             ("dataset_config { data_sources { tfrecords_path: 'a' } }", Verb::Evaluate, vec![]),
             (
                 "dataset_config { validation_data_sources { tfrecords_path: 'a' } }",
@@ -163,6 +164,7 @@ mod tests {
             ("augmentation_config { mosaic_prob: 0.5 output_depth: 16 }", Verb::Export, vec!["16"]),
             ("augmentation_config { mosaic_prob: 0 output_depth: 8 }", Verb::Train, vec![]),
             ("yolov4_config { arch: 'vgg' }", Verb::Inference, vec!["'vgg'"]),
+            ("yolov4_config { arch: 'vgg' }", Verb::Kmeans, vec![]),
             ("yolov4_config { arch: 'cspdarknet_tiny_3l' freeze_bn: true }", Verb::Train, vec![]),
             (
                 "training_config { visualizer { enabled: false num_images: 3 } model_ema: t }",
