@@ -15,14 +15,16 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use crate::shape_iou;
-use medians::Medians;
+use medians::{Medians, Ranking};
 
 /// Boxes that the restarts look at; the best of them goes on with all. So many give every centre of a large set its place.
-const SAMPLE: usize = 8192;
+const SAMPLE: usize = 4096;
 /// Boxes that are compared with a centre at once.
 const LANES: usize = 8;
-/// Groups of [`LANES`] boxes that make a task for a thread.
-const TASK: usize = 2048;
+/// More than rounding makes of the IoU of two boxes in single precision.
+const ROUNDING: f64 = 1e-5;
+/// Boxes whose IoUs are summed by one thread.
+const PART: usize = 4096;
 /// No centre yet.
 const NOWHERE: u32 = u32::MAX;
 
@@ -87,31 +89,35 @@ pub fn kmeans(sizes: &[(f32, f32)], settings: &KmeansSettings) -> Result<Vec<(f3
     }
 
     let sample = sample(sizes, clusters, seed);
-    let boxes = Boxes::new(&sample);
-    let tries: Vec<(f64, Vec<(f32, f32)>)> = (0..restarts)
-        .into_par_iter()
-        .map(|restart| {
-            let centres =
-                move_centres(&boxes, spread(&sample, clusters, &mut rng(seed, restart + 1)), max_steps);
-            (mean_best_iou(&sample, &centres), centres)
-        })
-        .collect();
-    let best = tries.into_iter().reduce(|best, other| if other.0 > best.0 { other } else { best });
-    let (_, mut centres) = best.expect("there is at least one start");
-    if sample.len() < sizes.len() {
-        centres = move_centres(&Boxes::new(sizes), centres, max_steps);
-    }
+    let start = || best_start(&sample, settings);
+    let mut centres = if sample.len() < sizes.len() {
+        let (centres, boxes) = rayon::join(start, || Boxes::new(sizes));
+        move_centres(&boxes, centres, max_steps)
+    } else {
+        start()
+    };
     centres.sort_by(|a, b| (a.0 * a.1).total_cmp(&(b.0 * b.1)));
     Ok(centres)
+}
+
+/// The best centres for `sizes` from several starts.
+fn best_start(sizes: &[(f32, f32)], settings: &KmeansSettings) -> Vec<(f32, f32)> {
+    let boxes = Boxes::new(sizes);
+    let run = |restart| {
+        let seeds = spread(sizes, settings.clusters, &mut rng(settings.seed, restart + 1));
+        let centres = move_centres(&boxes, seeds, settings.max_steps);
+        (mean_best_iou(sizes, &centres), centres)
+    };
+    let runs: Vec<(f64, Vec<(f32, f32)>)> = (0..settings.restarts).into_par_iter().map(run).collect();
+    let best = runs.into_iter().reduce(|best, other| if other.0 > best.0 { other } else { best });
+    best.expect("there is at least one start").1
 }
 
 /// The mean over `sizes` of the IoU with the best of `centres`, both centred at one point; 0 when there are none.
 pub fn mean_best_iou(sizes: &[(f32, f32)], centres: &[(f32, f32)]) -> f64 {
     // Parts of fixed length, summed in order: the same sum for any number of threads.
-    let parts: Vec<f64> = sizes
-        .par_chunks(TASK * LANES)
-        .map(|part| part.iter().map(|&size| best_iou(size, centres)).sum())
-        .collect();
+    let parts: Vec<f64> =
+        sizes.par_chunks(PART).map(|part| part.iter().map(|&size| best_iou(size, centres)).sum()).collect();
     if sizes.is_empty() { 0.0 } else { parts.iter().sum::<f64>() / sizes.len() as f64 }
 }
 
@@ -182,48 +188,73 @@ fn spread(sizes: &[(f32, f32)], clusters: usize, rng: &mut ChaCha8Rng) -> Vec<(f
 }
 
 /// Moves `centres` until every box keeps its own, or `max_steps` times.
+///
+/// 1 − IoU is a metric (of Jaccard), so a box keeps its centre as long as the centres have not come half as far as it is nearer
+/// to its own than to any other; until then nobody looks at it.
 fn move_centres(boxes: &Boxes, mut centres: Vec<(f32, f32)>, max_steps: usize) -> Vec<(f32, f32)> {
     let mut owners = vec![[NOWHERE; LANES]; boxes.widths.len()];
-    let mut widths = Medians::new(&boxes.widths.as_flattened()[..boxes.len], centres.len());
-    let mut heights = Medians::new(&boxes.heights.as_flattened()[..boxes.len], centres.len());
+    let mut widths = Medians::new(&boxes.by_width, centres.len());
+    let mut heights = Medians::new(&boxes.by_height, centres.len());
+    // How far centres have come, and up to where each group of boxes is sure to stay.
+    let mut travelled = 0.0;
+    let mut settled_until = vec![-1.0; owners.len()];
     for _ in 0..max_steps {
-        let nearest = boxes.nearest(&centres);
         let mut moved = false;
-        for (index, (owner, &new)) in
-            owners.as_flattened_mut().iter_mut().zip(nearest.as_flattened()).take(boxes.len).enumerate()
-        {
-            if *owner != new {
-                widths.change_owner(index, *owner, new);
-                heights.change_owner(index, *owner, new);
-                *owner = new;
-                moved = true;
+        for (group, settled_until) in settled_until.iter_mut().enumerate() {
+            if *settled_until > travelled {
+                continue;
+            }
+            let (nearest, lead) = nearest(&boxes.widths[group], &boxes.heights[group], &centres);
+            *settled_until = travelled + f64::from(lead) / 2.0 - ROUNDING;
+            for (lane, (owner, new)) in owners[group].iter_mut().zip(nearest).enumerate() {
+                let index = group * LANES + lane;
+                if *owner != new && index < boxes.len {
+                    widths.change_owner(index, *owner, new);
+                    heights.change_owner(index, *owner, new);
+                    *owner = new;
+                    moved = true;
+                }
             }
         }
         if !moved {
             break;
         }
-        let owners = owners.as_flattened();
-        let mut emptied = Vec::new();
-        for (number, centre) in centres.iter_mut().enumerate() {
-            match (widths.median(number, owners), heights.median(number, owners)) {
-                (Some(width), Some(height)) => *centre = (width, height),
-                _ => emptied.push(number),
-            }
-        }
-        for (done, &number) in emptied.iter().enumerate() {
-            let still_empty = &emptied[done..];
-            let settled: Vec<(f32, f32)> =
-                (0..centres.len()).filter(|n| !still_empty.contains(n)).map(|n| centres[n]).collect();
-            centres[number] = boxes.worst_fitting(&settled);
-        }
+        let before = centres.clone();
+        move_to_medians(boxes, &widths, &heights, owners.as_flattened(), &mut centres);
+        travelled += before.iter().zip(&centres).map(|(&old, &new)| 1.0 - iou(old, new)).fold(0.0, f64::max);
     }
     centres
 }
 
-/// Box sizes, laid out for comparing several at once.
+/// Moves every centre to the median of its boxes, and those without boxes to the worst-fitting ones.
+fn move_to_medians(
+    boxes: &Boxes,
+    widths: &Medians<'_>,
+    heights: &Medians<'_>,
+    owners: &[u32],
+    centres: &mut [(f32, f32)],
+) {
+    let mut emptied = Vec::new();
+    for (number, centre) in centres.iter_mut().enumerate() {
+        match (widths.median(number, owners), heights.median(number, owners)) {
+            (Some(width), Some(height)) => *centre = (width, height),
+            _ => emptied.push(number),
+        }
+    }
+    for (done, &number) in emptied.iter().enumerate() {
+        let still_empty = &emptied[done..];
+        let others = (0..centres.len()).filter(|other| !still_empty.contains(other));
+        let others: Vec<(f32, f32)> = others.map(|other| centres[other]).collect();
+        centres[number] = boxes.worst_fitting(&others);
+    }
+}
+
+/// Box sizes, laid out for comparing several at once, and ranked by either side.
 struct Boxes {
     widths: Vec<[f32; LANES]>,
     heights: Vec<[f32; LANES]>,
+    by_width: Ranking,
+    by_height: Ranking,
     /// The last group is filled up with more boxes than there are.
     len: usize,
 }
@@ -234,13 +265,15 @@ impl Boxes {
             let group = |group: &[(f32, f32)]| std::array::from_fn(|lane| group.get(lane).map_or(1.0, side));
             sizes.chunks(LANES).map(group).collect()
         };
-        Self { widths: lanes(|size| size.0), heights: lanes(|size| size.1), len: sizes.len() }
-    }
-
-    /// For every box the centre with the highest IoU, the first one of equals.
-    fn nearest(&self, centres: &[(f32, f32)]) -> Vec<[u32; LANES]> {
-        let groups = self.widths.par_iter().zip(&self.heights).with_min_len(TASK);
-        groups.map(|(widths, heights)| nearest(widths, heights, centres)).collect()
+        let ranking = |side: fn(&(f32, f32)) -> f32| Ranking::new(sizes.iter().map(side));
+        let (by_width, by_height) = rayon::join(|| ranking(|size| size.0), || ranking(|size| size.1));
+        Self {
+            widths: lanes(|size| size.0),
+            heights: lanes(|size| size.1),
+            by_width,
+            by_height,
+            len: sizes.len(),
+        }
     }
 
     /// The first of the boxes whose best IoU with `centres` is lowest.
@@ -252,10 +285,13 @@ impl Boxes {
     }
 }
 
-fn nearest(widths: &[f32; LANES], heights: &[f32; LANES], centres: &[(f32, f32)]) -> [u32; LANES] {
+/// For every box of a group the centre with the highest IoU, the first one of equals; and the least IoU by which one of them
+/// leads over the second best.
+fn nearest(widths: &[f32; LANES], heights: &[f32; LANES], centres: &[(f32, f32)]) -> ([u32; LANES], f32) {
     // Plain comparisons, which compile to single instructions where `f32::min` cares for NaN.
     let min = |a: f32, b: f32| if a < b { a } else { b };
-    let mut best = [-1.0; LANES];
+    let max = |a: f32, b: f32| if a > b { a } else { b };
+    let (mut best, mut second) = ([-1.0; LANES], [-1.0; LANES]);
     let mut owners = [0; LANES];
     for (number, &(width, height)) in (0_u32..).zip(centres) {
         let area = width * height;
@@ -264,11 +300,14 @@ fn nearest(widths: &[f32; LANES], heights: &[f32; LANES], centres: &[(f32, f32)]
             // IoU = share / (1 − share), which grows with the share and needs a subtraction more.
             let share = intersection / (widths[lane] * heights[lane] + area);
             let better = share > best[lane];
-            best[lane] = if better { share } else { best[lane] };
+            second[lane] = max(second[lane], min(best[lane], share));
+            best[lane] = max(best[lane], share);
             owners[lane] = if better { number } else { owners[lane] };
         }
     }
-    owners
+    let iou = |share: f32| share / (1.0 - share);
+    let leads = best.iter().zip(second).map(|(&best, second)| iou(best) - iou(second));
+    (owners, leads.fold(f32::INFINITY, f32::min))
 }
 
 #[cfg(test)]

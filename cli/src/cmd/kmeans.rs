@@ -97,7 +97,7 @@ fn from_spec(args: &KmeansArgs, path: &Path) -> Result<Vec<(f32, f32)>, Failure>
     let heads = spec.arch().heads;
     let per_head = spec.anchors().heads().map(<[_]>::len).max().unwrap_or(PER_HEAD);
     let clusters = args.clusters.map_or(heads * per_head, usize::from);
-    if clusters % heads != 0 {
+    if !clusters.is_multiple_of(heads) {
         return Err(Failure::usage(format!(
             "{clusters} anchors cannot be shared evenly by the {heads} heads of `{}`; choose -n from {heads}, {}, {}, …",
             spec.arch().name,
@@ -165,10 +165,13 @@ fn from_folders(args: &KmeansArgs) -> Result<Vec<(f32, f32)>, Failure> {
     console::print(&list(&anchors));
     let mut told = false;
     for (heads, who) in [(3, "three heads"), (2, "two heads, cspdarknet_tiny")] {
-        if anchors.len() % heads == 0 {
-            // With 9 there is one way only, and no need to name it.
-            let title =
-                if anchors.len() % 6 == 0 { format!("# for a network with {who}\n") } else { String::new() };
+        if anchors.len().is_multiple_of(heads) {
+            // Most numbers have one way only, and no need to name it.
+            let title = if anchors.len().is_multiple_of(6) {
+                format!("# for a network with {who}\n")
+            } else {
+                String::new()
+            };
             console::print(&format!("\n{title}{}", paste(&groups(&anchors, heads))));
             told = true;
         }

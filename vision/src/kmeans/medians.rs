@@ -3,45 +3,53 @@
 //! Values are sorted once. Each cluster counts its members in buckets of consecutive ranks, so a median is found by walking
 //! over the counts and then over one bucket, and a change of owner changes two counts.
 
-/// Ranks of a bucket: walking over it should take about as long as over the buckets of a large set.
-const BUCKET: usize = 256;
-
-/// One number of every box, and how the clusters share them.
-pub struct Medians {
+/// One number of every box, in order.
+pub struct Ranking {
     /// All values in increasing order.
     sorted: Vec<f32>,
     /// The box at each rank.
     boxes: Vec<u32>,
     /// The rank of each box.
     ranks: Vec<u32>,
+    /// Ranks of a bucket: about as many as there are buckets, so that walking over either takes as long.
+    bucket: usize,
+}
+
+impl Ranking {
+    /// Of values above 0.
+    pub fn new(values: impl Iterator<Item = f32>) -> Self {
+        // The bits of floats above 0 sort like the floats; with the box below, equal values sort by box.
+        let keys = values.zip(0_u64..).map(|(value, index)| u64::from(value.to_bits()) << 32 | index);
+        let mut keys: Vec<u64> = keys.collect();
+        keys.sort_unstable();
+        let boxes: Vec<u32> = keys.iter().map(|&key| key as u32).collect();
+        let mut ranks = vec![0; keys.len()];
+        for (rank, &index) in (0_u32..).zip(&boxes) {
+            ranks[index as usize] = rank;
+        }
+        let sorted = keys.iter().map(|key| f32::from_bits((key >> 32) as u32)).collect();
+        Self { sorted, boxes, ranks, bucket: keys.len().isqrt().max(1) }
+    }
+}
+
+/// How clusters share the boxes of a ranking.
+pub struct Medians<'a> {
+    ranking: &'a Ranking,
     /// Members per cluster and bucket, cluster by cluster.
     counts: Vec<u32>,
     buckets: usize,
 }
 
-impl Medians {
-    /// Of `values` without NaN, none of them in a cluster yet.
-    pub fn new(values: &[f32], clusters: usize) -> Self {
-        // The bits of floats above 0 sort like the floats; with the box below, equal values sort by box.
-        let mut keys: Vec<u64> = values
-            .iter()
-            .zip(0_u64..)
-            .map(|(value, index)| u64::from(value.to_bits()) << 32 | index)
-            .collect();
-        keys.sort_unstable();
-        let boxes: Vec<u32> = keys.iter().map(|&key| key as u32).collect();
-        let mut ranks = vec![0; values.len()];
-        for (rank, &index) in (0_u32..).zip(&boxes) {
-            ranks[index as usize] = rank;
-        }
-        let sorted = keys.iter().map(|key| f32::from_bits((key >> 32) as u32)).collect();
-        let buckets = values.len().div_ceil(BUCKET);
-        Self { sorted, boxes, ranks, counts: vec![0; clusters * buckets], buckets }
+impl<'a> Medians<'a> {
+    /// No box is in a cluster yet.
+    pub fn new(ranking: &'a Ranking, clusters: usize) -> Self {
+        let buckets = ranking.sorted.len().div_ceil(ranking.bucket);
+        Self { ranking, counts: vec![0; clusters * buckets], buckets }
     }
 
     /// Box `index` goes from cluster `old`, if there is such a one, to cluster `new`.
     pub fn change_owner(&mut self, index: usize, old: u32, new: u32) {
-        let bucket = self.ranks[index] as usize / BUCKET;
+        let bucket = self.ranking.ranks[index] as usize / self.ranking.bucket;
         if let Some(count) = self.counts.get_mut(old as usize * self.buckets + bucket) {
             *count -= 1;
         }
@@ -70,9 +78,10 @@ impl Medians {
             }
             here
         })?;
-        let ranks = bucket * BUCKET..self.sorted.len().min((bucket + 1) * BUCKET);
-        let mut members = ranks.filter(|&rank| owners[self.boxes[rank] as usize] as usize == cluster);
-        members.nth(nth).map(|rank| self.sorted[rank])
+        let Ranking { sorted, boxes, bucket: length, .. } = self.ranking;
+        let ranks = bucket * length..sorted.len().min((bucket + 1) * length);
+        let mut members = ranks.filter(|&rank| owners[boxes[rank] as usize] as usize == cluster);
+        members.nth(nth).map(|rank| sorted[rank])
     }
 }
 
@@ -83,7 +92,8 @@ mod tests {
     #[test]
     fn follows_changes_of_owner() {
         let values: Vec<f32> = (0..1000).map(|i| ((i * 37) % 251) as f32 + 1.0).collect();
-        let mut medians = Medians::new(&values, 3);
+        let ranking = Ranking::new(values.iter().copied());
+        let mut medians = Medians::new(&ranking, 3);
         let mut owners = vec![u32::MAX; values.len()];
         for round in 0..4 {
             for (index, owner) in owners.iter_mut().enumerate() {
