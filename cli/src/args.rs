@@ -28,6 +28,8 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    #[command(name = "dataset_convert")]
+    DatasetConvert(cmd::dataset_convert::DatasetConvertArgs),
     Demo(cmd::demo::DemoArgs),
     Evaluate(cmd::evaluate::EvaluateArgs),
     Export(cmd::export::ExportArgs),
@@ -124,6 +126,8 @@ mod tests {
     #[test]
     fn old_command_lines_are_understood() {
         for line in [
+            "yolo_v4 dataset_convert -d spec.txt -o out/prefix",
+            "yolo_v4 dataset_convert --dataset_spec spec.txt --output_filename out/prefix -f 0 -v -r results",
             "yolo_v4 train -e spec.txt -r out -k key --gpus 1",
             "yolo_v4 train --gpus 1 --gpu_index 0 -e spec.txt -r out -k key",
             "yolo_v4 train --experiment_spec_file spec.txt --results_dir out --key key --use_amp -np 1",

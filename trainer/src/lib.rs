@@ -7,6 +7,7 @@
 pub mod anchors;
 pub mod augment;
 pub mod checkpoint_file;
+pub mod convert;
 pub mod data;
 pub mod evaluate;
 pub mod interp;
