@@ -21,9 +21,6 @@ pub struct Args {
     /// A Python with numpy and opencv-python, to do the same with
     #[arg(long, value_name = "PYTHON")]
     peer: Option<PathBuf>,
-    /// Lets the peer's loader keep decoded images in memory
-    #[arg(long)]
-    peer_cache: bool,
     /// Runs of every contestant; the median counts
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
     runs: u16,

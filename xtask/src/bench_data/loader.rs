@@ -9,9 +9,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use oxidet_proto::spec::{ClassMap, DataSource};
+use oxidet_proto::spec::{ClassMap, DataSource, DatasetConfig};
 use oxidet_trainer::augment::Augmentation;
-use oxidet_trainer::data::{Dataset, ImageStore, LoaderSettings, TrainLoader};
+use oxidet_trainer::data::{
+    BadImages, CacheBudget, Dataset, DatasetRequest, ImageStore, LoaderSettings, Split, TrainLoader,
+    TrainingData, TrainingSettings,
+};
 use oxidet_vision::image::{encode_jpeg, encode_png};
 use oxidet_vision::{Image, Preprocess};
 use rand::{Rng, SeedableRng};
@@ -65,7 +68,7 @@ const SETS: [Set; 2] = [
 /// The result for one data set, in images a second.
 #[derive(Serialize)]
 pub struct Row {
-    set: &'static str,
+    set: String,
     /// Mean size of a file.
     file_kb: f64,
     ours_ips: f64,
@@ -85,11 +88,18 @@ struct Answer {
 
 pub fn measure(args: &Args) -> Result<Vec<Row>> {
     println!("loader: batches of {BATCH} at {INPUT}x{INPUT}, {WORKERS} workers; images a second");
-    println!("{:<8} {:>8} {:>8} {:>8} {:>6}", "set", "file kB", "ours", "peer", "ratio");
-    SETS.iter().map(|set| measure_set(args, set)).collect()
+    println!("{:<18} {:>8} {:>8} {:>8} {:>6}", "set", "file kB", "ours", "peer", "ratio");
+    let mut rows = Vec::new();
+    for set in &SETS {
+        for cached in [false, true] {
+            rows.push(measure_set(args, set, cached)?);
+        }
+    }
+    Ok(rows)
 }
 
-fn measure_set(args: &Args, set: &Set) -> Result<Row> {
+/// Both read every image for each use, or both keep decoded images in memory.
+fn measure_set(args: &Args, set: &Set, cached: bool) -> Result<Row> {
     let folder = tempfile::tempdir()?;
     let data = folder.path().join(set.name);
     let bytes = draw(set, &data)?;
@@ -98,7 +108,7 @@ fn measure_set(args: &Args, set: &Set) -> Result<Row> {
 
     let (mut ours, mut peers) = (Vec::new(), Vec::new());
     for _ in 0..args.runs {
-        ours.push(run_ours(&data)?);
+        ours.push(run_ours(&data, cached)?);
         if let Some(python) = &args.peer {
             let mut arguments = vec![data.to_string_lossy().into_owned()];
             arguments.extend([
@@ -107,7 +117,7 @@ fn measure_set(args: &Args, set: &Set) -> Result<Row> {
                 "--workers".into(),
                 WORKERS.to_string(),
             ]);
-            if args.peer_cache {
+            if cached {
                 arguments.push("--cache".into());
             }
             peers.push(ask_peer::<Answer>(python, &script, &arguments)?);
@@ -117,7 +127,7 @@ fn measure_set(args: &Args, set: &Set) -> Result<Row> {
     let peer_version = peers.first().map(|answer| answer.version.clone());
     let peer_ips = (!peers.is_empty()).then(|| median(peers.iter().map(|answer| answer.ips).collect()));
     let row = Row {
-        set: set.name,
+        set: if cached { format!("{}, in memory", set.name) } else { set.name.to_owned() },
         file_kb: bytes as f64 / 1e3 / IMAGES as f64,
         ours_ips,
         peer_ips,
@@ -125,7 +135,7 @@ fn measure_set(args: &Args, set: &Set) -> Result<Row> {
         peer_version,
     };
     println!(
-        "{:<8} {:>8.0} {:>8.1} {:>8} {:>6}",
+        "{:<18} {:>8.0} {:>8.1} {:>8} {:>6}",
         row.set,
         row.file_kb,
         row.ours_ips,
@@ -136,20 +146,22 @@ fn measure_set(args: &Args, set: &Set) -> Result<Row> {
 }
 
 /// Images a second of our loader, after one pass that is not counted.
-fn run_ours(data: &Path) -> Result<f64> {
+fn run_ours(data: &Path, cached: bool) -> Result<f64> {
     let text = |part: &str| data.join(part).to_string_lossy().into_owned();
     let source = DataSource {
         image_directory_path: text("images"),
         label_directory_path: Some(text("labels")),
         ..DataSource::default()
     };
+    let config = DatasetConfig { data_sources: vec![source], ..DatasetConfig::default() };
     let classes = ClassMap::new(&BTreeMap::from([("thing".to_owned(), "thing".to_owned())]));
-    let dataset = Arc::new(Dataset::open(&[source], &classes)?);
-    let store = Arc::new(ImageStore::new(&dataset));
-    let settings = LoaderSettings {
+    let request =
+        DatasetRequest { config: &config, classes: &classes, depth: Some(8), bad_images: BadImages::Stop };
+    let dataset = Arc::new(Dataset::open(&request, Split::Train)?);
+    let store = ImageStore::new(&dataset, 8, CacheBudget::new(if cached { 1 << 30 } else { 0 }));
+    let settings = TrainingSettings {
         seed: SEED,
         batch_size: BATCH,
-        epochs: (1 + BATCHES * BATCH / IMAGES) as u64,
         include_difficult: true,
         augmentation: Augmentation {
             hue: 0.1,
@@ -158,12 +170,15 @@ fn run_ours(data: &Path) -> Result<f64> {
             vertical_flip: 0.5,
             horizontal_flip: 0.5,
             jitter: 0.3,
+            mosaic: 0.5,
+            mosaic_min_ratio: 0.2,
         },
         preprocess: Preprocess::new(INPUT, INPUT, 3),
-        workers: WORKERS,
-        queue: 0,
+        size_period: 0,
     };
-    let mut loader = TrainLoader::new(dataset, store, settings, 0);
+    let epochs = 1 + BATCHES * BATCH / IMAGES;
+    let data = TrainingData::new(dataset, store, settings);
+    let mut loader = TrainLoader::new(data, epochs as u64, LoaderSettings { workers: WORKERS, queue: 0 }, 0);
     for _ in 0..IMAGES / BATCH {
         loader.next().context("the loader ended early")??;
     }
