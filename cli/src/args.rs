@@ -34,6 +34,7 @@ pub enum Command {
     Evaluate(cmd::evaluate::EvaluateArgs),
     Export(cmd::export::ExportArgs),
     Inference(cmd::inference::InferenceArgs),
+    Kmeans(cmd::kmeans::KmeansArgs),
     Lint(cmd::lint::LintArgs),
     Train(cmd::train::TrainArgs),
 }
@@ -134,6 +135,8 @@ mod tests {
             "yolo_v4 evaluate --experiment_spec spec.txt --model_path m.tlt --key key -b 8 -i images -l labels",
             "yolo_v4 inference -i images -e spec.txt -m m.tlt -r out -k key -t 0.6",
             "yolo_v4 inference --image_dir images --experiment_spec spec.txt --model m.tlt --results_dir out",
+            "yolo_v4 kmeans -l labels -i images -x 416 -y 416 -n 9",
+            "yolo_v4 kmeans --label_folders a b --image_folders c d --size_x 416 --size_y 416 --max_steps 100 --min_x 1 --min_y 2 --results_dir out",
             "yolo_v4 export -m m.tlt -o m.etlt -e spec.txt -k key --static_batch_size 1 --target_opset 12 --log_file log.txt",
             "yolo_v4 export --model m.tlt --output_file m.onnx --experiment_spec spec.txt -v --data_type fp32",
         ] {

@@ -11,6 +11,7 @@ mod key;
 mod model;
 mod progress;
 mod spec;
+mod spec_edit;
 mod status;
 mod stop;
 mod table;
@@ -48,6 +49,7 @@ fn run(program: &'static str) -> Result<(), Failure> {
         Command::Evaluate(args) => cmd::evaluate::run(&args),
         Command::Export(args) => cmd::export::run(&args),
         Command::Inference(args) => cmd::inference::run(&args),
+        Command::Kmeans(args) => cmd::kmeans::run(&args),
         Command::Lint(args) => cmd::lint::run(&args),
         Command::Train(args) => cmd::train::run(&args),
     }

@@ -2,8 +2,9 @@
 //!
 //! [`train`](train::train) runs the loop; [`net`] builds the networks as graphs, [`interp`] runs them on the [`kernel`]s through
 //! candle's autograd ([`op`]), [`data`] and [`augment`] make batches, [`loss`], [`optimizer`] and [`schedule`] move the weights,
-//! [`evaluate`] measures. This crate alone links candle.
+//! [`evaluate`] measures, [`anchors`] gathers box sizes. This crate alone links candle.
 
+pub mod anchors;
 pub mod augment;
 pub mod checkpoint_file;
 pub mod convert;

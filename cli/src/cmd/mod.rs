@@ -5,5 +5,6 @@ pub mod demo;
 pub mod evaluate;
 pub mod export;
 pub mod inference;
+pub mod kmeans;
 pub mod lint;
 pub mod train;

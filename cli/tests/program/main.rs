@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod dataset_convert;
+mod kmeans;
 mod support;
 mod usage;
 mod workflow;

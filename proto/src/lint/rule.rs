@@ -16,10 +16,14 @@ pub enum Verb {
     Inference,
     /// The deployable model.
     Export,
+    /// Anchors for the training data; those of the spec may be missing.
+    Kmeans,
 }
 
-pub(super) const ALL: &[Verb] = &[Verb::Train, Verb::Evaluate, Verb::Inference, Verb::Export];
+pub(super) const ALL: &[Verb] = &[Verb::Train, Verb::Evaluate, Verb::Inference, Verb::Export, Verb::Kmeans];
+pub(super) const NETWORK: &[Verb] = &[Verb::Train, Verb::Evaluate, Verb::Inference, Verb::Export];
 pub(super) const TRAIN: &[Verb] = &[Verb::Train];
+pub(super) const TRAINING_DATA: &[Verb] = &[Verb::Train, Verb::Kmeans];
 pub(super) const TRAIN_EVALUATE: &[Verb] = &[Verb::Train, Verb::Evaluate];
 pub(super) const BATCHED: &[Verb] = &[Verb::Train, Verb::Evaluate, Verb::Inference];
 pub(super) const EXPORT: &[Verb] = &[Verb::Export];

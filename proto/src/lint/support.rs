@@ -2,7 +2,7 @@
 //!
 //! Work that adds a feature removes its row here.
 
-use super::rule::{ALL, TRAIN, Verb};
+use super::rule::{NETWORK, TRAIN, Verb};
 use crate::prototxt::Diagnostic;
 use crate::spec::{Experiment, Parsed};
 
@@ -66,7 +66,7 @@ const GAPS: &[Gap] = &[
     },
     Gap {
         what: "this backbone",
-        verbs: ALL,
+        verbs: NETWORK,
         used: |e| {
             let here =
                 ["resnet", "cspdarknet_tiny", "cspdarknet_tiny_3l"].contains(&e.yolov4().arch.as_str());
@@ -119,6 +119,7 @@ mod tests {
                 vec![],
             ),
             ("yolov4_config { arch: 'vgg' }", Verb::Inference, vec!["'vgg'"]),
+            ("yolov4_config { arch: 'vgg' }", Verb::Kmeans, vec![]),
             ("yolov4_config { arch: 'cspdarknet_tiny_3l' freeze_bn: true }", Verb::Train, vec![]),
             (
                 "training_config { visualizer { enabled: false num_images: 3 } model_ema: t }",

@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use oxidet_proto::kitti;
 use oxidet_proto::lint::Checked;
 use oxidet_proto::spec::{ClassMap, DataSource, DatasetConfig};
-use oxidet_vision::PxBox;
 use oxidet_vision::image::Header;
+use oxidet_vision::{ImageError, PxBox};
 use rayon::prelude::*;
 
 use super::DataError;
 use super::folders::{pair, read_labels};
-use super::image_file::{read_header_of_depth, read_picture};
+use super::image_file::{read_header, read_picture};
 use super::records::{Fold, record_entries};
 
 /// Label files or images named in one message.
@@ -109,8 +109,8 @@ pub struct DatasetRequest<'a> {
     pub config: &'a DatasetConfig,
     /// Classes.
     pub classes: &'a ClassMap,
-    /// Bits per channel that images must have: 8 or 16.
-    pub depth: u8,
+    /// Bits per channel that images must have, 8 or 16; `None` takes any.
+    pub depth: Option<u8>,
     /// What happens to images that cannot be read.
     pub bad_images: BadImages,
 }
@@ -119,7 +119,7 @@ impl<'a> DatasetRequest<'a> {
     /// As the spec asks.
     pub fn new(spec: &'a Checked, bad_images: BadImages) -> Self {
         let depth = if spec.augmentation().output_depth == 16 { 16 } else { 8 };
-        Self { config: spec.dataset(), classes: spec.classes(), depth, bad_images }
+        Self { config: spec.dataset(), classes: spec.classes(), depth: Some(depth), bad_images }
     }
 }
 
@@ -201,12 +201,12 @@ type Entries = Box<dyn Iterator<Item = Result<Entry, DataError>>>;
 
 fn entries(source: &DataSource, fold: Fold, config: &DatasetConfig) -> Result<Entries, DataError> {
     match (&source.label_directory_path, &source.tfrecords_path) {
-        (Some(labels), _) if fold == Fold::Any => {
+        (Some(_), _) if matches!(fold, Fold::Only(_)) => Err(DataError::NoValidation),
+        (Some(labels), _) => {
             let pairs = pair(Path::new(&source.image_directory_path), Path::new(labels))?;
             let entry = |(image, label)| Ok(Entry { image, size: None, labels: Labels::File(label) });
             Ok(Box::new(pairs.into_iter().map(entry)))
         }
-        (Some(_), _) => Err(DataError::NoValidation),
         (None, Some(pattern)) => Ok(Box::new(record_entries(source, pattern, fold, config)?)),
         (None, None) => Err(DataError::NoLabels),
     }
@@ -272,13 +272,17 @@ fn check_image(
     labelled: Option<(usize, usize)>,
     request: &DatasetRequest<'_>,
 ) -> Result<Header, DataError> {
-    let header = read_header_of_depth(path, request.depth)?;
+    let header = read_header(path)?;
+    if let Some(wanted) = request.depth.filter(|wanted| *wanted != header.depth) {
+        let source = ImageError::Depth { found: header.depth, wanted };
+        return Err(DataError::Image { path: path.to_owned(), source });
+    }
     let found = (header.width, header.height);
     if let Some(labelled) = labelled.filter(|labelled| *labelled != found) {
         return Err(DataError::OtherSize { path: path.to_owned(), labelled, found });
     }
     if request.bad_images == BadImages::Skip {
-        read_picture(path, request.depth)?;
+        read_picture(path, header.depth)?;
     }
     Ok(header)
 }
@@ -314,7 +318,7 @@ mod tests {
 
     fn open(root: &Path, classes: &ClassMap, bad_images: BadImages) -> Result<Dataset, DataError> {
         let config = DatasetConfig { data_sources: vec![source(root)], ..DatasetConfig::default() };
-        Dataset::open(&DatasetRequest { config: &config, classes, depth: 8, bad_images }, Split::Train)
+        Dataset::open(&DatasetRequest { config: &config, classes, depth: Some(8), bad_images }, Split::Train)
     }
 
     fn folder(files: &[(&str, &[u8])]) -> tempfile::TempDir {

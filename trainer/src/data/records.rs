@@ -39,7 +39,7 @@ pub(super) fn record_entries(
     pattern: &str,
     fold: Fold,
     config: &DatasetConfig,
-) -> Result<impl Iterator<Item = Result<Entry, DataError>>, DataError> {
+) -> Result<impl Iterator<Item = Result<Entry, DataError>> + use<>, DataError> {
     let shards = shards(pattern, fold)?;
     let images = from_base_path(&source.image_directory_path);
     let extension = config.image_extension.trim_start_matches('.').to_owned();
@@ -64,16 +64,16 @@ fn shards(pattern: &str, fold: Fold) -> Result<Vec<PathBuf>, DataError> {
     let matches = glob::glob(&pattern.to_string_lossy()).map_err(|error| failed(error.to_string()))?;
     let mut found = Vec::new();
     for path in matches {
-        let path = path.map_err(|error| DataError::Io {
-            path: error.path().to_owned(),
-            source: error.into_error(),
-        })?;
+        let path =
+            path.map_err(|error| DataError::Io { path: error.path().to_owned(), source: error.into() })?;
         if path.is_file() && !path.to_string_lossy().ends_with("_warning.json") {
             found.push(path);
         }
     }
     if found.is_empty() {
-        return Err(failed("no file matches this pattern; run dataset_convert first, or correct the path".into()));
+        return Err(failed(
+            "no file matches this pattern; run dataset_convert first, or correct the path".into(),
+        ));
     }
     found.retain(|path| fold.has(path));
     match fold {
@@ -132,12 +132,19 @@ mod tests {
             image_directory_path: dir.to_string_lossy().into_owned(),
             ..DataSource::default()
         };
-        DatasetConfig { data_sources: vec![source], image_extension: "png".into(), ..DatasetConfig::default() }
+        DatasetConfig {
+            data_sources: vec![source],
+            image_extension: "png".into(),
+            ..DatasetConfig::default()
+        }
     }
 
     fn open(config: &DatasetConfig, split: Split) -> Result<Dataset, DataError> {
         let classes = ClassMap::new(&[("Car".to_owned(), "car".to_owned())].into());
-        Dataset::open(&DatasetRequest { config, classes: &classes, depth: 8, bad_images: BadImages::Stop }, split)
+        Dataset::open(
+            &DatasetRequest { config, classes: &classes, depth: Some(8), bad_images: BadImages::Stop },
+            split,
+        )
     }
 
     fn names(dataset: &Dataset) -> Vec<String> {
@@ -161,7 +168,11 @@ mod tests {
         assert_eq!(object.bbox, oxidet_vision::PxBox { x1: 1.0, y1: 1.0, x2: 4.5, y2: 4.0 });
         assert_eq!(train.summary.unmapped["dontcare"], 2);
         config.validation_data_sources = config.data_sources.clone();
-        assert_eq!(names(&open(&config, Split::Train).unwrap()).len(), 4, "named validation data takes no fold away");
+        assert_eq!(
+            names(&open(&config, Split::Train).unwrap()).len(),
+            4,
+            "named validation data takes no fold away"
+        );
         config.validation_data_sources.clear();
         config.validation_fold = 7;
         let error = open(&config, Split::Validation).unwrap_err().to_string();
@@ -190,10 +201,11 @@ mod tests {
         let mut no_frame = Vec::new();
         write_record(&mut no_frame, b"").unwrap();
         fs::write(&shard, &no_frame).unwrap();
-        check(&["shard-00000", "record 1", "frame/id"]);
+        check(&["shard-00000", "record 1", "object_class"]);
         fs::write(&shard, &good).unwrap();
         let image = oxidet_vision::Image::filled(9, 6, &[1u8, 2, 3]);
-        fs::write(dir.path().join("pictures/d.png"), oxidet_vision::image::encode_png(&image).unwrap()).unwrap();
+        fs::write(dir.path().join("pictures/d.png"), oxidet_vision::image::encode_png(&image).unwrap())
+            .unwrap();
         check(&["d.png", "9x6", "8x6"]);
         fs::remove_file(dir.path().join("pictures/d.png")).unwrap();
         check(&["d.png"]);

@@ -95,9 +95,9 @@ impl<'a> Run<'a> {
             }
         })?;
         let budget = CacheBudget::new(request.images.cache_bytes);
-        let validation_images = ImageStore::new(&validation, open.depth, budget.clone());
+        let validation_images = ImageStore::new(&validation, detector.preprocess.depth, budget.clone());
         let dataset = Arc::new(dataset);
-        let images = ImageStore::new(&dataset, open.depth, budget);
+        let images = ImageStore::new(&dataset, detector.preprocess.depth, budget);
         let settings = TrainingSettings {
             seed: state.seed,
             batch_size: training.batch_size_per_gpu as usize,

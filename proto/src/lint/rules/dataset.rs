@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::lint::findings::Findings;
-use crate::lint::rule::{ALL, Rule, TRAIN, TRAIN_EVALUATE};
+use crate::lint::rule::{ALL, Rule, TRAIN, TRAIN_EVALUATE, TRAINING_DATA};
 use crate::spec::{DataSource, DatasetConfig, Experiment};
 
 pub(super) const RULES: &[Rule<Experiment>] = &[
@@ -17,19 +17,19 @@ pub(super) const RULES: &[Rule<Experiment>] = &[
     ),
     Rule::test("S114", ALL, "target classes should differ in more than case", targets_differ),
     Rule::test("S115", ALL, "class names should have no spaces", names_have_no_spaces),
-    Rule::test("S121", TRAIN, "there must be training data", |spec, findings| {
+    Rule::test("S121", TRAINING_DATA, "there must be training data", |spec, findings| {
         if spec.dataset_config.as_ref().is_some_and(|d| d.data_sources.is_empty()) {
             let finding = findings.error("dataset_config.data_sources", "there is no training data");
             finding.help("add `data_sources { label_directory_path: \"…\" image_directory_path: \"…\" }`");
         }
     }),
-    Rule::test("S122", TRAIN, "training data must be of one label format", |spec, findings| {
+    Rule::test("S122", TRAINING_DATA, "training data must be of one label format", |spec, findings| {
         one_format(&TRAINING.of(spec), findings);
     }),
-    Rule::test("S123", TRAIN, "training data must name its labels", |spec, findings| {
+    Rule::test("S123", TRAINING_DATA, "training data must name its labels", |spec, findings| {
         has_labels(&TRAINING.of(spec), findings);
     }),
-    Rule::test("S124", TRAIN, "training data must name its images", |spec, findings| {
+    Rule::test("S124", TRAINING_DATA, "training data must name its images", |spec, findings| {
         has_images(&TRAINING.of(spec), findings);
     }),
     Rule::test("S125", TRAIN, "`source_weight` must be at least 0", |spec, findings| {
@@ -41,7 +41,7 @@ pub(super) const RULES: &[Rule<Experiment>] = &[
             }
         }
     }),
-    Rule::test("S126", TRAIN, "TFRecord training data needs `image_extension`", |spec, findings| {
+    Rule::test("S126", TRAINING_DATA, "TFRecord training data needs `image_extension`", |spec, findings| {
         has_extension(spec.dataset(), &TRAINING.of(spec), findings);
     }),
     Rule::test("S127", ALL, "`image_extension` should have no dot", |spec, findings| {
