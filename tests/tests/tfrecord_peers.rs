@@ -38,7 +38,8 @@ fn frames() -> Vec<Frame> {
 }
 
 fn numbers(value: &Value) -> Vec<f32> {
-    value.as_array().unwrap().iter().map(|number| number.as_f64().unwrap() as f32).collect()
+    let number = |number: &Value| number.as_f64().expect("TensorFlow's floats are numbers") as f32;
+    value.as_array().expect("the script writes a list").iter().map(number).collect()
 }
 
 #[test]
