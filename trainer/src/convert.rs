@@ -161,3 +161,6 @@ fn read_all<'a>(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

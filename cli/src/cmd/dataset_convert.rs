@@ -161,6 +161,12 @@ fn request(args: &DatasetConvertArgs) -> Result<ConvertRequest, Failure> {
             Source::Spec { config: Box::new(read_spec(path)?), validation_fold: args.validation_fold }
         }
     };
+    if args.output.to_string_lossy().ends_with(std::path::is_separator) {
+        let output = args.output.display();
+        return Err(Failure::usage(format!(
+            "-o {output}: files need the start of a name, such as {output}train"
+        )));
+    }
     let output = match args.to {
         To::Tfrecord => Output::TfRecord(args.output.clone()),
         To::Kitti => Output::Kitti(args.output.clone()),
