@@ -2,12 +2,14 @@
 //!
 //! [`train`](train::train) runs the loop; [`net`] builds the networks as graphs, [`interp`] runs them on the [`kernel`]s through
 //! candle's autograd ([`op`]), [`data`] and [`augment`] make batches, [`loss`], [`optimizer`] and [`schedule`] move the weights,
-//! [`evaluate`] measures. This crate alone links candle.
+//! [`evaluate`] measures. [`doctor`] and [`gallery`] let people look at their data before. This crate alone links candle.
 
 pub mod augment;
 pub mod checkpoint_file;
 pub mod data;
+pub mod doctor;
 pub mod evaluate;
+pub mod gallery;
 pub mod interp;
 pub mod kernel;
 pub mod loss;

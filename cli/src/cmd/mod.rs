@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+pub mod dataset;
 pub mod demo;
 pub mod evaluate;
 pub mod export;

@@ -16,11 +16,19 @@ pub enum Verb {
     Inference,
     /// The deployable model.
     Export,
+    /// A look at the data. That there is none is for whoever looks to say.
+    Dataset,
 }
 
-pub(super) const ALL: &[Verb] = &[Verb::Train, Verb::Evaluate, Verb::Inference, Verb::Export];
+pub(super) const ALL: &[Verb] = &[Verb::Train, Verb::Evaluate, Verb::Inference, Verb::Export, Verb::Dataset];
+/// Whoever runs a network.
+pub(super) const NETWORK: &[Verb] = &[Verb::Train, Verb::Evaluate, Verb::Inference, Verb::Export];
 pub(super) const TRAIN: &[Verb] = &[Verb::Train];
+/// Whoever reads the training data.
+pub(super) const TRAIN_DATASET: &[Verb] = &[Verb::Train, Verb::Dataset];
 pub(super) const TRAIN_EVALUATE: &[Verb] = &[Verb::Train, Verb::Evaluate];
+/// Whoever reads the validation data.
+pub(super) const TRAIN_EVALUATE_DATASET: &[Verb] = &[Verb::Train, Verb::Evaluate, Verb::Dataset];
 pub(super) const BATCHED: &[Verb] = &[Verb::Train, Verb::Evaluate, Verb::Inference];
 pub(super) const EXPORT: &[Verb] = &[Verb::Export];
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::lint::findings::Findings;
-use crate::lint::rule::{ALL, Rule, TRAIN, TRAIN_EVALUATE};
+use crate::lint::rule::{ALL, Rule, TRAIN, TRAIN_DATASET, TRAIN_EVALUATE, TRAIN_EVALUATE_DATASET};
 use crate::spec::{DataSource, DatasetConfig, Experiment};
 
 pub(super) const RULES: &[Rule<Experiment>] = &[
@@ -23,13 +23,13 @@ pub(super) const RULES: &[Rule<Experiment>] = &[
             finding.help("add `data_sources { label_directory_path: \"…\" image_directory_path: \"…\" }`");
         }
     }),
-    Rule::test("S122", TRAIN, "training data must be of one label format", |spec, findings| {
+    Rule::test("S122", TRAIN_DATASET, "training data must be of one label format", |spec, findings| {
         one_format(&TRAINING.of(spec), findings);
     }),
-    Rule::test("S123", TRAIN, "training data must name its labels", |spec, findings| {
+    Rule::test("S123", TRAIN_DATASET, "training data must name its labels", |spec, findings| {
         has_labels(&TRAINING.of(spec), findings);
     }),
-    Rule::test("S124", TRAIN, "training data must name its images", |spec, findings| {
+    Rule::test("S124", TRAIN_DATASET, "training data must name its images", |spec, findings| {
         has_images(&TRAINING.of(spec), findings);
     }),
     Rule::test("S125", TRAIN, "`source_weight` must be at least 0", |spec, findings| {
@@ -41,7 +41,7 @@ pub(super) const RULES: &[Rule<Experiment>] = &[
             }
         }
     }),
-    Rule::test("S126", TRAIN, "TFRecord training data needs `image_extension`", |spec, findings| {
+    Rule::test("S126", TRAIN_DATASET, "TFRecord training data needs `image_extension`", |spec, findings| {
         has_extension(spec.dataset(), &TRAINING.of(spec), findings);
     }),
     Rule::test("S127", ALL, "`image_extension` should have no dot", |spec, findings| {
@@ -52,19 +52,24 @@ pub(super) const RULES: &[Rule<Experiment>] = &[
                 .help(format!("write \"{bare}\""));
         }
     }),
-    Rule::test("S131", TRAIN_EVALUATE, "validation data must be of one label format", |spec, findings| {
-        one_format(&VALIDATION.of(spec), findings);
-    }),
+    Rule::test(
+        "S131",
+        TRAIN_EVALUATE_DATASET,
+        "validation data must be of one label format",
+        |spec, findings| {
+            one_format(&VALIDATION.of(spec), findings);
+        },
+    ),
     Rule::test("S132", TRAIN_EVALUATE, "there must be validation data", has_validation),
-    Rule::test("S133", TRAIN_EVALUATE, "validation data must name its labels", |spec, findings| {
+    Rule::test("S133", TRAIN_EVALUATE_DATASET, "validation data must name its labels", |spec, findings| {
         has_labels(&VALIDATION.of(spec), findings);
     }),
-    Rule::test("S134", TRAIN_EVALUATE, "validation data must name its images", |spec, findings| {
+    Rule::test("S134", TRAIN_EVALUATE_DATASET, "validation data must name its images", |spec, findings| {
         has_images(&VALIDATION.of(spec), findings);
     }),
     Rule::test(
         "S136",
-        TRAIN_EVALUATE,
+        TRAIN_EVALUATE_DATASET,
         "TFRecord validation data needs `image_extension`",
         |spec, findings| {
             has_extension(spec.dataset(), &VALIDATION.of(spec), findings);

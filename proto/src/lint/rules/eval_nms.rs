@@ -1,6 +1,6 @@
 //! `eval_config` and `nms_config`.
 
-use crate::lint::rule::{ALL, BATCHED, EXPORT, Rule, TRAIN_EVALUATE, above, at_least};
+use crate::lint::rule::{BATCHED, EXPORT, NETWORK, Rule, TRAIN_EVALUATE, above, at_least};
 use crate::spec::Experiment;
 
 macro_rules! read {
@@ -30,13 +30,13 @@ pub(super) const RULES: &[Rule<Experiment>] = &[
     ),
     Rule::range(
         "S511",
-        ALL,
+        NETWORK,
         CONFIDENCE,
         read!(nms_config.confidence_threshold),
         at_least(0.0).below(1.0),
         "the score above which a box is kept; 0.001 to 0.01 is usual",
     ),
-    Rule::test("S512", ALL, "`confidence_threshold` should be above 0", |spec, findings| {
+    Rule::test("S512", NETWORK, "`confidence_threshold` should be above 0", |spec, findings| {
         if spec.nms_config.as_ref().is_some_and(|nms| nms.confidence_threshold == 0.0) {
             let finding =
                 findings.warning(CONFIDENCE, "`confidence_threshold` is 0: every raw box is a candidate");
@@ -47,7 +47,7 @@ pub(super) const RULES: &[Rule<Experiment>] = &[
     }),
     Rule::range(
         "S513",
-        ALL,
+        NETWORK,
         "nms_config.clustering_iou_threshold",
         read!(nms_config.clustering_iou_threshold),
         above(0.0).up_to(1.0),
@@ -55,7 +55,7 @@ pub(super) const RULES: &[Rule<Experiment>] = &[
     ),
     Rule::range(
         "S514",
-        ALL,
+        NETWORK,
         "nms_config.top_k",
         read!(nms_config.top_k),
         at_least(1.0).up_to(2048.0),

@@ -1,7 +1,7 @@
 //! The sections that must be there.
 
 use crate::lint::findings::Findings;
-use crate::lint::rule::{ALL, BATCHED, Rule, TRAIN};
+use crate::lint::rule::{ALL, BATCHED, NETWORK, Rule, TRAIN};
 use crate::spec::Experiment;
 
 pub(super) const RULES: &[Rule<Experiment>] = &[
@@ -27,7 +27,7 @@ pub(super) const RULES: &[Rule<Experiment>] = &[
     Rule::test("S104", BATCHED, "the spec must have an `eval_config`", |spec, findings| {
         demand(spec.eval_config.is_some(), "eval_config", "it holds the batch size of validation", findings);
     }),
-    Rule::test("S105", ALL, "the spec must have an `nms_config`", |spec, findings| {
+    Rule::test("S105", NETWORK, "the spec must have an `nms_config`", |spec, findings| {
         demand(spec.nms_config.is_some(), "nms_config", "it tells detections from raw boxes", findings);
     }),
     Rule::test("S106", ALL, "the spec must have a `yolov4_config`", |spec, findings| {
