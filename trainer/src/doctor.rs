@@ -46,5 +46,13 @@ pub fn examine(spec: &Checked, listen: &mut dyn FnMut(usize, usize)) -> Report {
     let anchors = anchors::examine(spec, &train, input, &mut findings);
     // A stable sort: findings of one severity stay in the order of the examination.
     findings.sort_by_key(|finding| finding.severity);
-    Report { classes: spec.classes().names().to_vec(), input, depth: preprocess.depth, train, validation, anchors, findings }
+    Report {
+        classes: spec.classes().names().to_vec(),
+        input,
+        depth: preprocess.depth,
+        train,
+        validation,
+        anchors,
+        findings,
+    }
 }

@@ -45,7 +45,12 @@ impl Gallery {
     ///
     /// # Errors
     /// When the data cannot be opened.
-    pub fn training(spec: &Checked, epoch: u64, seed: u64, options: &ImageOptions) -> Result<Self, DataError> {
+    pub fn training(
+        spec: &Checked,
+        epoch: u64,
+        seed: u64,
+        options: &ImageOptions,
+    ) -> Result<Self, DataError> {
         let (dataset, store) = open(spec, Split::Train, options)?;
         let data = TrainingData::new(dataset.clone(), store, TrainingSettings::from_spec(spec, seed));
         let order = data.order(epoch);
@@ -59,7 +64,11 @@ impl Gallery {
     pub fn validation(spec: &Checked, options: &ImageOptions) -> Result<Self, DataError> {
         let (dataset, store) = open(spec, Split::Validation, options)?;
         let order = (0..dataset.samples.len()).collect();
-        Ok(Self { dataset, order, view: View::Validation { store, preprocess: preprocess_from_spec(spec.augmentation()) } })
+        Ok(Self {
+            dataset,
+            order,
+            view: View::Validation { store, preprocess: preprocess_from_spec(spec.augmentation()) },
+        })
     }
 
     /// Samples.
@@ -152,7 +161,11 @@ impl Gallery {
     }
 }
 
-fn open(spec: &Checked, split: Split, options: &ImageOptions) -> Result<(Arc<Dataset>, ImageStore), DataError> {
+fn open(
+    spec: &Checked,
+    split: Split,
+    options: &ImageOptions,
+) -> Result<(Arc<Dataset>, ImageStore), DataError> {
     let request = DatasetRequest::new(spec, options.bad_images);
     let dataset = Arc::new(Dataset::open(&request, split)?);
     let store = ImageStore::new(&dataset, request.depth, CacheBudget::new(options.cache_bytes));
@@ -191,7 +204,8 @@ impl ContactSheet {
         let columns = (1..).find(|columns| columns * columns >= self.cells.len()).unwrap_or(1).max(1);
         let side = |cells: &[Image], of: fn(&Image) -> usize| cells.iter().map(of).max().unwrap_or(0);
         let width = side(&self.cells, |cell| cell.width);
-        let heights: Vec<usize> = self.cells.chunks(columns).map(|row| side(row, |cell| cell.height)).collect();
+        let heights: Vec<usize> =
+            self.cells.chunks(columns).map(|row| side(row, |cell| cell.height)).collect();
         let gaps = |count: usize| (count + 1) * Self::GAP;
         let mut sheet = Image::filled(
             columns * width + gaps(columns),

@@ -48,7 +48,10 @@ pub(super) fn examine(
 ) -> Option<AnchorFit> {
     let fit = measure(spec, train, input)?;
     if fit.mean_best_iou < GOOD {
-        let message = format!("the anchors fit the boxes by {:.2} on average; {GOOD} and more is usual", fit.mean_best_iou);
+        let message = format!(
+            "the anchors fit the boxes by {:.2} on average; {GOOD} and more is usual",
+            fit.mean_best_iou
+        );
         let help = "compute new ones with `oxidet kmeans -e SPEC --write`";
         findings.push(Finding::new("D151", Severity::Warning, Split::Train, message, help));
     }
@@ -59,7 +62,12 @@ fn measure(spec: &Checked, train: &Part, input: (usize, usize)) -> Option<Anchor
     let heads = spec.anchors().heads().zip(STRIDES);
     let mut anchors: Vec<AnchorUse> = heads
         .flat_map(|(group, stride)| {
-            group.iter().map(move |(width, height)| AnchorUse { stride, width: *width, height: *height, boxes: 0 })
+            group.iter().map(move |(width, height)| AnchorUse {
+                stride,
+                width: *width,
+                height: *height,
+                boxes: 0,
+            })
         })
         .collect();
     let matching = f64::from(spec.yolov4().box_matching_iou);
@@ -72,7 +80,8 @@ fn measure(spec: &Checked, train: &Part, input: (usize, usize)) -> Option<Anchor
     for sample in &train.dataset.samples {
         for object in sample.objects.iter().filter(|object| is_trained(spec, object)) {
             let b = object.bbox;
-            let shape = (f64::from(b.width()) / sample.width as f64, f64::from(b.height()) / sample.height as f64);
+            let shape =
+                (f64::from(b.width()) / sample.width as f64, f64::from(b.height()) / sample.height as f64);
             let overlaps = shapes.iter().map(|anchor| shape_iou(*anchor, shape)).enumerate();
             // Of equals the first.
             let (best, overlap) = overlaps.reduce(|best, next| if next.1 > best.1 { next } else { best })?;

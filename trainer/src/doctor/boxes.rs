@@ -48,7 +48,10 @@ pub(super) fn examine(spec: &Checked, part: &Part, input: (usize, usize), findin
                 Position::Partly => partly.add(sample, own),
                 Position::Inside => {}
             }
-            if part.split == Split::Train && is_trained(spec, object) && is_small(sample, object, input, stride) {
+            if part.split == Split::Train
+                && is_trained(spec, object)
+                && is_small(sample, object, input, stride)
+            {
                 small.add(sample, own);
             }
         }
@@ -67,7 +70,11 @@ pub(super) fn examine(spec: &Checked, part: &Part, input: (usize, usize), findin
     let pairs = |found: &Found<'_>| count(found.count, "pair", "pairs");
     let small_message = format!(
         "{} of {} are too small at the input of {}x{}: a side below {MIN_SIDE} px, or a size below {} px, half the smallest stride",
-        small.count, count(part.boxes(), "box", "boxes"), input.0, input.1, stride / 2
+        small.count,
+        count(part.boxes(), "box", "boxes"),
+        input.0,
+        input.1,
+        stride / 2
     );
     for (id, severity, message, help, found) in [
         (
@@ -107,7 +114,8 @@ pub(super) fn examine(spec: &Checked, part: &Part, input: (usize, usize), findin
         ),
     ] {
         if found.count > 0 {
-            let mut finding = Finding::new(id, severity, part.split, message, help).at(examples(part, &lines, found));
+            let mut finding =
+                Finding::new(id, severity, part.split, message, help).at(examples(part, &lines, found));
             finding.more = found.count - finding.examples.len();
             findings.push(finding);
         }
@@ -119,7 +127,12 @@ fn examples(part: &Part, lines: &LabelLines<'_>, found: &Found<'_>) -> Vec<Examp
         let boxes = objects.iter().map(|object| describe(&part.dataset.classes[object.class], &object.bbox));
         let place = lines.place(&sample.image, &objects[0].bbox);
         Example {
-            text: format!("{place}: {}, in {}x{}", boxes.collect::<Vec<_>>().join(" and "), sample.width, sample.height),
+            text: format!(
+                "{place}: {}, in {}x{}",
+                boxes.collect::<Vec<_>>().join(" and "),
+                sample.width,
+                sample.height
+            ),
             pictures: vec![Shown { image: sample.image.clone(), objects: objects.clone() }],
         }
     };
@@ -139,7 +152,12 @@ fn empty(spec: &Checked, part: &Part, lines: &LabelLines<'_>, findings: &mut Vec
             let [x1, y1, x2, y2] = object.bbox;
             if (x2 <= x1 || y2 <= y1) && spec.classes().lookup(&object.class).is_some() {
                 let bbox = PxBox { x1, y1, x2, y2 };
-                places.push(Example::text(format!("{}:{}: {}", path.display(), object.line, describe(&object.class, &bbox))));
+                places.push(Example::text(format!(
+                    "{}:{}: {}",
+                    path.display(),
+                    object.line,
+                    describe(&object.class, &bbox)
+                )));
             }
         }
     }

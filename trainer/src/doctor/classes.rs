@@ -85,7 +85,10 @@ fn missing(spec: &Checked, part: &Part, findings: &mut Vec<Finding>) {
             {
                 (
                     Severity::Error,
-                    format!("all {} of class `{name}` are difficult and not trained on", count(class.boxes, "object", "objects")),
+                    format!(
+                        "all {} of class `{name}` are difficult and not trained on",
+                        count(class.boxes, "object", "objects")
+                    ),
                     "set include_difficult_in_training: true",
                 )
             }
@@ -116,7 +119,10 @@ fn unmapped(part: &Part, findings: &mut Vec<Finding>) {
         findings.push(Finding::new("D122", Severity::Warning, part.split, message, help).at(names));
     }
     if let Some((name, regions)) = regions.first() {
-        let message = format!("{} count as background", count(**regions, &format!("{name} region"), &format!("{name} regions")));
+        let message = format!(
+            "{} count as background",
+            count(**regions, &format!("{name} region"), &format!("{name} regions"))
+        );
         let help = "nothing: objects in them are not labelled, so a few detections there count as false";
         findings.push(Finding::new("D125", Severity::Info, part.split, message, help));
     }
@@ -125,7 +131,8 @@ fn unmapped(part: &Part, findings: &mut Vec<Finding>) {
 fn left_out(spec: &Checked, part: &Part, findings: &mut Vec<Finding>) {
     let difficult = part.dataset.summary.difficult;
     if difficult > 0 && !spec.dataset().include_difficult_in_training {
-        let message = format!("{difficult} of {} boxes are difficult (occluded) and not trained on", part.boxes());
+        let message =
+            format!("{difficult} of {} boxes are difficult (occluded) and not trained on", part.boxes());
         let help = "set include_difficult_in_training: true to learn from them";
         findings.push(Finding::new("D124", Severity::Info, part.split, message, help));
     }
@@ -134,7 +141,9 @@ fn left_out(spec: &Checked, part: &Part, findings: &mut Vec<Finding>) {
 fn imbalance(part: &Part, findings: &mut Vec<Finding>) {
     let there = part.dataset.classes.iter().zip(&part.classes).filter(|(_, class)| class.boxes > 0);
     let boxes = |(_, class): &(&String, &ClassCounts)| class.boxes;
-    let (Some(least), Some(most)) = (there.clone().min_by_key(boxes), there.max_by_key(boxes)) else { return };
+    let (Some(least), Some(most)) = (there.clone().min_by_key(boxes), there.max_by_key(boxes)) else {
+        return;
+    };
     let ratio = most.1.boxes as f64 / least.1.boxes as f64;
     if ratio >= IMBALANCE {
         let message = format!(

@@ -144,7 +144,8 @@ fn across(train: &Part, validation: &Part, findings: &mut Vec<Finding>) {
         })
         .collect();
     let of = validation_seen.len();
-    let help = "take them out of one of the two: average precision measured on them says nothing about new images";
+    let help =
+        "take them out of one of the two: average precision measured on them says nothing about new images";
     for (id, severity, how, pairs) in [
         ("D141", Severity::Error, "are in train as well, byte for byte", same),
         ("D142", Severity::Warning, "look the same as one in train", alike),

@@ -36,7 +36,9 @@ impl Fingerprint {
             1 => small.data.iter().map(|v| f32::from(*v)).collect(),
             _ => {
                 let pixels = small.data.as_chunks::<3>().0.iter();
-                pixels.map(|p| 0.299 * f32::from(p[0]) + 0.587 * f32::from(p[1]) + 0.114 * f32::from(p[2])).collect()
+                pixels
+                    .map(|p| 0.299 * f32::from(p[0]) + 0.587 * f32::from(p[1]) + 0.114 * f32::from(p[2]))
+                    .collect()
             }
         };
         let mean = luma.iter().sum::<f32>() / luma.len() as f32;
@@ -109,7 +111,9 @@ mod tests {
         let recompressed: Image = decode(&encode_jpeg(&image, 50).unwrap()).unwrap();
         let mut brighter = image.clone();
         brighter.data.iter_mut().for_each(|v| *v = v.saturating_add(20));
-        for copy in [&recompressed, &brighter, &resize(&image, 320, 240), &resize(&image, 100, 75), &image.to_color()] {
+        for copy in
+            [&recompressed, &brighter, &resize(&image, 320, 240), &resize(&image, 100, 75), &image.to_color()]
+        {
             assert!(same(&image, copy), "{}x{}", copy.width, copy.height);
         }
         for other in 2..40 {

@@ -80,8 +80,8 @@ fn card(report: &Report, finding: &Finding) -> String {
         "<article class=\"{severity}\">\n<h3><span class=\"badge\">{severity} {}</span> {}{}</h3>\n<p>{}</p>\n",
         finding.id,
         split.unwrap_or_default(),
-        escape(&finding.message),
-        escape(finding.help)
+        prose(&finding.message),
+        prose(finding.help)
     );
     let pictures: String =
         finding.examples.iter().take(PICTURED).filter_map(|example| pictured(report, example)).collect();
@@ -91,11 +91,18 @@ fn card(report: &Report, finding: &Finding) -> String {
     if !finding.examples.is_empty() {
         let lines: String =
             finding.examples.iter().map(|example| format!("<li>{}</li>\n", escape(&example.text))).collect();
-        let more = if finding.more > 0 { format!("<li>… and {} more</li>\n", finding.more) } else { String::new() };
+        let more = if finding.more > 0 {
+            format!("<li>… and {} more</li>\n", finding.more)
+        } else {
+            String::new()
+        };
         // Where there are pictures, the names are the second thing to look at.
         let open = if pictures.is_empty() { " open" } else { "" };
         let count = finding.examples.len() + finding.more;
-        let _ = writeln!(out, "<details{open}><summary>{count} in all</summary>\n<ul>\n{lines}{more}</ul></details>");
+        let _ = writeln!(
+            out,
+            "<details{open}><summary>{count} in all</summary>\n<ul>\n{lines}{more}</ul></details>"
+        );
     }
     out + "</article>\n"
 }
@@ -109,8 +116,12 @@ fn pictured(report: &Report, example: &Example) -> Option<String> {
         .collect();
     let class = if images.len() > 1 { "pair" } else { "one" };
     let row = images.concat();
-    (!images.is_empty())
-        .then(|| format!("<figure class=\"{class}\"><div>{row}</div><figcaption>{}</figcaption></figure>\n", escape(&example.text)))
+    (!images.is_empty()).then(|| {
+        format!(
+            "<figure class=\"{class}\"><div>{row}</div><figcaption>{}</figcaption></figure>\n",
+            escape(&example.text)
+        )
+    })
 }
 
 fn image(uri: &str, alt: &str) -> String {
@@ -118,13 +129,16 @@ fn image(uri: &str, alt: &str) -> String {
 }
 
 fn classes(report: &Report) -> String {
-    let most = report.parts().iter().flat_map(|part| &part.classes).map(|class| class.boxes).max().unwrap_or(0);
+    let most =
+        report.parts().iter().flat_map(|part| &part.classes).map(|class| class.boxes).max().unwrap_or(0);
     let mut rows = String::new();
     for (id, name) in report.classes.iter().enumerate() {
         let bars: String = report
             .parts()
             .iter()
-            .map(|part| bar(split_name(part.split), part.classes[id].boxes, most, &colour(id), detail(part, id)))
+            .map(|part| {
+                bar(split_name(part.split), part.classes[id].boxes, most, &colour(id), detail(part, id))
+            })
             .collect();
         let _ = writeln!(
             rows,
@@ -139,9 +153,14 @@ fn classes(report: &Report) -> String {
         .iter()
         .filter(|part| !part.dataset.summary.unmapped.is_empty())
         .map(|part| {
-            let names = part.dataset.summary.unmapped.iter().map(|(name, count)| format!("{} {count}", escape(name)));
+            let names =
+                part.dataset.summary.unmapped.iter().map(|(name, count)| format!("{} {count}", escape(name)));
             let names: Vec<String> = names.collect();
-            format!("<p class=\"note\">Not mapped, background in {}: {}</p>\n", split_name(part.split), names.join(", "))
+            format!(
+                "<p class=\"note\">Not mapped, background in {}: {}</p>\n",
+                split_name(part.split),
+                names.join(", ")
+            )
         })
         .collect();
     out += &unmapped;
@@ -151,7 +170,8 @@ fn classes(report: &Report) -> String {
 fn detail(part: &Part, class: usize) -> String {
     let class = &part.classes[class];
     let images = part.dataset.samples.len();
-    let difficult = if class.difficult > 0 { format!(", {} difficult", class.difficult) } else { String::new() };
+    let difficult =
+        if class.difficult > 0 { format!(", {} difficult", class.difficult) } else { String::new() };
     format!("{} <small>in {} of {images} images{difficult}</small>", class.boxes, class.images)
 }
 
@@ -175,7 +195,10 @@ fn anchors(fit: &AnchorFit) -> String {
     format!(
         "<p>The best anchor of a box overlaps it by <b>{:.3}</b> on average. {:.1} % of {} boxes overlap none by {} \
          (box_matching_iou). Boxes that each anchor fits best:</p>\n<div class=\"anchors\">{rows}</div>\n",
-        fit.mean_best_iou, 100.0 * fit.below_matching_iou, fit.boxes, fit.box_matching_iou as f32
+        fit.mean_best_iou,
+        100.0 * fit.below_matching_iou,
+        fit.boxes,
+        fit.box_matching_iou as f32
     )
 }
 
@@ -184,7 +207,13 @@ fn samples(report: &Report) -> String {
         .classes
         .iter()
         .enumerate()
-        .map(|(id, name)| format!("<span><span class=\"dot\" style=\"background:{}\"></span>{}</span> ", colour(id), escape(name)))
+        .map(|(id, name)| {
+            format!(
+                "<span><span class=\"dot\" style=\"background:{}\"></span>{}</span> ",
+                colour(id),
+                escape(name)
+            )
+        })
         .collect();
     let samples = &report.train.dataset.samples;
     let step = samples.len().div_ceil(SAMPLES).max(1);
@@ -195,13 +224,32 @@ fn samples(report: &Report) -> String {
 fn figure(report: &Report, sample: &Sample) -> Option<String> {
     let uri = thumbnail(&sample.image, report.depth, &sample.objects)?;
     let name = sample.image.file_name().unwrap_or_default().to_string_lossy();
-    let caption = format!("{} <small>{}×{}, {} boxes</small>", escape(&name), sample.width, sample.height, sample.objects.len());
+    let caption = format!(
+        "{} <small>{}×{}, {} boxes</small>",
+        escape(&name),
+        sample.width,
+        sample.height,
+        sample.objects.len()
+    );
     Some(format!("<figure>{}<figcaption>{caption}</figcaption></figure>\n", image(&uri, &name)))
 }
 
 fn colour(class: usize) -> String {
     let [r, g, b] = class_colour(class);
     format!("#{r:02x}{g:02x}{b:02x}")
+}
+
+/// A sentence, what is between backticks as code.
+fn prose(text: &str) -> String {
+    let parts = escape(text);
+    let parts: Vec<&str> = parts.split('`').collect();
+    if parts.len() % 2 == 0 {
+        return parts.join("`");
+    }
+    let part = |(i, part): (usize, &&str)| {
+        if i % 2 == 1 { format!("<code>{part}</code>") } else { (*part).to_owned() }
+    };
+    parts.iter().enumerate().map(part).collect()
 }
 
 /// Text that is text in HTML, in attributes too.

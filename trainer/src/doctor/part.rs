@@ -81,7 +81,8 @@ pub(super) fn open(
     skipped(&part, DatasetRequest::new(spec, BadImages::Skip).depth, findings);
     let images = part.dataset.samples.len();
     if images == 0 && !failed {
-        let message = format!("there is no {} data", if split == Split::Train { "training" } else { "validation" });
+        let message =
+            format!("there is no {} data", if split == Split::Train { "training" } else { "validation" });
         let help = "name its folders in dataset_config; training needs both data_sources and validation_data_sources";
         findings.push(Finding::new("D102", Severity::Error, split, message, help));
     }
@@ -156,7 +157,10 @@ fn unreadable(split: Split, error: &DataError) -> Finding {
     // One line says it all, or each names a place.
     let (message, places): (String, Vec<&str>) = match (lines.next(), lines.clone().count()) {
         (Some(only), 0) => (only.to_owned(), Vec::new()),
-        _ => (format!("a source of the {} data has label lines that cannot be read", split_name(split)), text.lines().collect()),
+        _ => (
+            format!("a source of the {} data has label lines that cannot be read", split_name(split)),
+            text.lines().collect(),
+        ),
     };
     let help = "mend this first: nothing else can be said about this source before";
     Finding::new("D101", Severity::Error, split, message, help).at(places.into_iter().map(Example::text))
@@ -165,7 +169,8 @@ fn unreadable(split: Split, error: &DataError) -> Finding {
 /// Images that were left out, those of another depth apart.
 fn skipped(part: &Part, depth: u8, findings: &mut Vec<Finding>) {
     let summary = &part.dataset.summary;
-    let wrong_depth = |skipped: &&Skipped| read_header(&skipped.image).is_ok_and(|header| header.depth != depth);
+    let wrong_depth =
+        |skipped: &&Skipped| read_header(&skipped.image).is_ok_and(|header| header.depth != depth);
     let (deep, broken): (Vec<_>, Vec<_>) = summary.skipped.iter().partition(wrong_depth);
     let why = |skipped: &Skipped| Example::text(skipped.why.clone());
     let all = part.dataset.samples.len() + summary.skipped.len();
@@ -176,8 +181,13 @@ fn skipped(part: &Part, depth: u8, findings: &mut Vec<Finding>) {
         findings.push(finding.at(broken.into_iter().map(why)));
     }
     if !deep.is_empty() {
-        let message = format!("{} of {all} have another depth than the spec says", count(deep.len(), "image", "images"));
+        let message = format!(
+            "{} of {all} have another depth than the spec says",
+            count(deep.len(), "image", "images")
+        );
         let help = "convert them, or set output_depth to what most of them have";
-        findings.push(Finding::new("D112", Severity::Error, part.split, message, help).at(deep.into_iter().map(why)));
+        findings.push(
+            Finding::new("D112", Severity::Error, part.split, message, help).at(deep.into_iter().map(why)),
+        );
     }
 }

@@ -40,7 +40,11 @@ impl fmt::Display for Part {
             return Ok(());
         }
         let width = self.dataset.classes.iter().map(|name| name.chars().count()).max().unwrap_or(0).max(5);
-        writeln!(f, "  {:width$}  {:>8}  {:>8}  {:>9}  size at the input, px", "class", "boxes", "images", "difficult")?;
+        writeln!(
+            f,
+            "  {:width$}  {:>8}  {:>8}  {:>9}  size at the input, px",
+            "class", "boxes", "images", "difficult"
+        )?;
         for (name, class) in self.dataset.classes.iter().zip(&self.classes) {
             let [least, median, most] = class.sizes;
             write!(f, "  {name:width$}  {:>8}  {:>8}  {:>9}", class.boxes, class.images, class.difficult)?;
@@ -50,7 +54,8 @@ impl fmt::Display for Part {
             writeln!(f)?;
         }
         let histogram = self.boxes_per_image();
-        if let (Some((least, _)), Some((most, _))) = (histogram.first_key_value(), histogram.last_key_value()) {
+        if let (Some((least, _)), Some((most, _))) = (histogram.first_key_value(), histogram.last_key_value())
+        {
             let mean = self.boxes() as f64 / images as f64;
             writeln!(f, "  boxes an image: {least} to {most}, {mean:.1} on average")?;
         }

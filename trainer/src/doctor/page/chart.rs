@@ -14,6 +14,8 @@ const POINTS: usize = 4000;
 const PLOT: f32 = 420.0;
 const LEFT: f32 = 44.0;
 const BELOW: f32 = 40.0;
+const ABOVE: f32 = 10.0;
+const RIGHT: f32 = 20.0;
 
 /// Widths and heights of the training boxes at the network's input, on logarithmic axes, with anchors and strides.
 pub(super) fn sizes(report: &Report) -> String {
@@ -26,19 +28,25 @@ pub(super) fn sizes(report: &Report) -> String {
     if points.is_empty() {
         return "<p>There are no training boxes.</p>\n".into();
     }
-    let largest = report.input.0.max(report.input.1) as f32;
-    // Whole powers of two around everything that is drawn.
-    let (first, last) = (0.0, largest.log2().ceil());
-    let at = |pixels: f32| (pixels.max(1.0).log2().clamp(first, last) - first) / (last - first) * PLOT;
+    let anchors = report.anchors.iter().flat_map(|fit| &fit.anchors);
+    let smallest_stride = anchors.clone().map(|anchor| anchor.stride).min().unwrap_or(STRIDES[0]);
+    // Whole powers of two around everything that is drawn, half the smallest stride included.
+    let sides = points.iter().flat_map(|((w, h), _)| [*w, *h]);
+    let least = sides.clone().fold(smallest_stride as f32 / 2.0, f32::min).max(1.0);
+    let most =
+        sides.chain(anchors.clone().flat_map(|anchor| [anchor.width, anchor.height])).fold(64.0, f32::max);
+    let (first, last) = (least.log2().floor(), most.log2().ceil());
+    let at = |pixels: f32| (pixels.max(least).log2().clamp(first, last) - first) / (last - first) * PLOT;
     let (x, y) = (|w: f32| LEFT + at(w), |h: f32| PLOT - at(h));
 
     let mut svg = format!(
-        "<svg class=\"sizes\" viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"Box widths and heights\">\n\
+        "<svg class=\"sizes\" viewBox=\"0 {} {} {}\" role=\"img\" aria-label=\"Box widths and heights\">\n\
          <rect class=\"ground\" x=\"{LEFT}\" y=\"0\" width=\"{PLOT}\" height=\"{PLOT}\"/>\n",
-        LEFT + PLOT + 8.0,
-        PLOT + BELOW
+        -ABOVE,
+        LEFT + PLOT + RIGHT,
+        ABOVE + PLOT + BELOW
     );
-    for power in 0..=last as i32 {
+    for power in first as i32..=last as i32 {
         let pixels = 2f32.powi(power);
         let (px, py) = (x(pixels), y(pixels));
         let _ = writeln!(
@@ -61,11 +69,18 @@ pub(super) fn sizes(report: &Report) -> String {
         PLOT / 2.0
     );
     let step = points.len().div_ceil(POINTS);
+    // Crowds need to be seen through.
+    let opacity = if points.len() > 500 { 0.4 } else { 0.8 };
     for ((w, h), class) in points.iter().step_by(step) {
-        let _ = writeln!(svg, "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"2.2\" fill=\"{}\"/>", x(*w), y(*h), colour(*class));
+        let _ = writeln!(
+            svg,
+            "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"2.2\" fill-opacity=\"{opacity}\" fill=\"{}\"/>",
+            x(*w),
+            y(*h),
+            colour(*class)
+        );
     }
-    let anchors = report.anchors.iter().flat_map(|fit| &fit.anchors);
-    for anchor in anchors.clone() {
+    for anchor in anchors {
         let (px, py) = (x(anchor.width), y(anchor.height));
         let _ = writeln!(
             svg,
@@ -76,8 +91,7 @@ pub(super) fn sizes(report: &Report) -> String {
             anchor.height
         );
     }
-    let smallest = anchors.map(|anchor| anchor.stride).min();
-    for stride in STRIDES.into_iter().filter(|stride| smallest.is_some_and(|smallest| *stride >= smallest)) {
+    for stride in STRIDES.into_iter().filter(|stride| *stride >= smallest_stride) {
         let (px, py) = (x(stride as f32), y(stride as f32));
         let _ = writeln!(
             svg,
@@ -93,7 +107,13 @@ pub(super) fn sizes(report: &Report) -> String {
         .classes
         .iter()
         .enumerate()
-        .map(|(id, name)| format!("<li><span class=\"dot\" style=\"background:{}\"></span>{}</li>\n", colour(id), escape(name)))
+        .map(|(id, name)| {
+            format!(
+                "<li><span class=\"dot\" style=\"background:{}\"></span>{}</li>\n",
+                colour(id),
+                escape(name)
+            )
+        })
         .collect();
     format!(
         "<div class=\"beside\">\n{svg}<div>\n<p>Each point is a training box as the network sees it, letterboxed to {}×{}. \
@@ -127,7 +147,8 @@ pub(super) fn boxes_per_image(report: &Report) -> String {
         for (bin, images) in bins.iter().enumerate() {
             let height = HEIGHT * *images as f32 / tallest as f32;
             let (left, first) = (bin * BAR, bin * width);
-            let range = if width == 1 { first.to_string() } else { format!("{first} to {}", first + width - 1) };
+            let range =
+                if width == 1 { first.to_string() } else { format!("{first} to {}", first + width - 1) };
             let _ = writeln!(
                 out,
                 "<rect class=\"column\" x=\"{}\" y=\"{:.1}\" width=\"{}\" height=\"{height:.1}\"><title>{images} images with {range} boxes</title></rect>",
@@ -143,7 +164,12 @@ pub(super) fn boxes_per_image(report: &Report) -> String {
                     HEIGHT + 10.0 - height
                 );
             }
-            let _ = writeln!(out, "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">{first}</text>", left + BAR / 2, HEIGHT + 28.0);
+            let _ = writeln!(
+                out,
+                "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">{first}</text>",
+                left + BAR / 2,
+                HEIGHT + 28.0
+            );
         }
         let _ = writeln!(out, "</svg><figcaption>{}</figcaption></figure>", split_name(part.split));
     }

@@ -10,6 +10,8 @@ use crate::data::{Object, read_picture};
 
 /// Width and height a thumbnail fits into, in pixels.
 const ROOM: (f64, f64) = (420.0, 315.0);
+/// Width of the boxes' lines, in pixels.
+const LINE: u8 = 3;
 /// JPEG quality, 1 to 100.
 const QUALITY: u8 = 80;
 
@@ -21,13 +23,16 @@ pub(super) fn thumbnail(path: &Path, depth: u8, objects: &[Object]) -> Option<St
     let side = |pixels: f64| ((pixels * scale).round() as usize).max(1);
     let mut small = resize(&image, side(w), side(h));
     let scale = scale as f32;
-    let label = |object: &Object| {
+    // The colour names the class. The page shows pictures smaller than they are, so that lines must be wide.
+    let labels = objects.iter().flat_map(|object| {
         let b = object.bbox;
-        let bbox = PxBox { x1: b.x1 * scale, y1: b.y1 * scale, x2: b.x2 * scale, y2: b.y2 * scale };
-        // The colour names the class.
-        Label { bbox, class: object.class, text: String::new() }
-    };
-    draw_detections(&mut small, &objects.iter().map(label).collect::<Vec<_>>());
+        (0..LINE).map(move |inset| {
+            let (low, high) = (|v: f32| v * scale + f32::from(inset), |v: f32| v * scale - f32::from(inset));
+            let bbox = PxBox { x1: low(b.x1), y1: low(b.y1), x2: high(b.x2), y2: high(b.y2) };
+            Label { bbox, class: object.class, text: String::new() }
+        })
+    });
+    draw_detections(&mut small, &labels.collect::<Vec<_>>());
     let jpeg = encode_jpeg(&small, QUALITY).ok()?;
     Some(format!("data:image/jpeg;base64,{}", base64(&jpeg)))
 }
@@ -54,9 +59,15 @@ mod tests {
     /// The vectors of RFC 4648, section 10.
     #[test]
     fn base64_of_the_rfc() {
-        for (bytes, text) in
-            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("fooba", "Zm9vYmE="), ("foobar", "Zm9vYmFy")]
-        {
+        for (bytes, text) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+            ("fooba", "Zm9vYmE="),
+            ("foobar", "Zm9vYmFy"),
+        ] {
             assert_eq!(base64(bytes.as_bytes()), text);
         }
         assert_eq!(base64(&[0xfb, 0xff, 0xfe]), "+//+");
