@@ -15,6 +15,7 @@ use crate::cmd;
     after_help = "Examples:\n  \
         oxidet demo                                       the whole way on a small drawn data set\n  \
         oxidet lint spec.txt                              what is wrong with a spec\n  \
+        oxidet dataset check spec.txt                     what is wrong with its images and labels\n  \
         oxidet train -e spec.txt -r results -k KEY        train\n  \
         oxidet export -m model.tlt -e spec.txt -k KEY -o model.onnx"
 )]
@@ -28,6 +29,7 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    Dataset(cmd::dataset::DatasetArgs),
     #[command(name = "dataset_convert")]
     DatasetConvert(cmd::dataset_convert::DatasetConvertArgs),
     Demo(cmd::demo::DemoArgs),

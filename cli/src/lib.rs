@@ -44,6 +44,7 @@ fn run(program: &'static str) -> Result<(), Failure> {
     let cli = Cli::from_arg_matches(&matches).map_err(|error| Failure::usage(error.to_string()))?;
     start(&cli.launcher)?;
     match cli.command {
+        Command::Dataset(args) => cmd::dataset::run(&args),
         Command::DatasetConvert(args) => cmd::dataset_convert::run(&args),
         Command::Demo(args) => cmd::demo::run(&args),
         Command::Evaluate(args) => cmd::evaluate::run(&args),

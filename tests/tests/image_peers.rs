@@ -12,7 +12,7 @@ struct Found {
 }
 
 fn read(path: &Path, depth: u8) -> Result<Found, String> {
-    let bytes = std::fs::read(path).unwrap();
+    let bytes = std::fs::read(path).expect("the script wrote it");
     let picture = Picture::decode(&bytes, depth).map_err(|error| error.to_string())?;
     let (channels, values) = match &picture {
         Picture::Eight(image) => (image.channels, image.data.iter().map(|v| f64::from(*v)).collect()),

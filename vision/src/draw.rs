@@ -1,4 +1,4 @@
-//! Drawing detections into an image: boxes and labels, sized to the image, in a fixed colour per class.
+//! Drawing detections into an image: boxes and labels, sized to the image, in a fixed colour per class; captions below it.
 
 use ab_glyph::{Font, FontRef, PxScale, ScaleFont, point};
 
@@ -39,6 +39,49 @@ const PALETTE: [[u8; 3]; 20] = [
     [128, 128, 128],
 ];
 
+/// Red, green and blue of a class.
+pub fn class_colour(class: usize) -> [u8; 3] {
+    PALETTE[class % PALETTE.len()]
+}
+
+/// The image with `lines` written on a strip below it, dark on light, broken at blanks where they are too long.
+pub fn with_caption(image: &Image, lines: &[String]) -> Image {
+    const SIZE: f32 = 11.0;
+    const MARGIN: usize = 5;
+    const PAPER: u8 = 245;
+    const INK: [u8; 3] = [30; 3];
+    let font = FontRef::try_from_slice(dejavu::sans::regular()).expect("the embedded font is sound");
+    let scaled = font.as_scaled(PxScale::from(SIZE));
+    let room = image.width.saturating_sub(2 * MARGIN) as f32;
+    let lines: Vec<String> =
+        lines.iter().flat_map(|line| broken(line, room, |text| advance(&font, SIZE, text))).collect();
+    let line_height = scaled.height().ceil() as usize + 1;
+    let height = image.height + 2 * MARGIN + lines.len() * line_height;
+    let mut out = Image::filled(image.width, height, &vec![PAPER; image.channels]);
+    out.paste(image, 0, 0);
+    for (number, line) in lines.iter().enumerate() {
+        let baseline = (image.height + MARGIN + number * line_height) as f32 + scaled.ascent();
+        write(&mut out, &font, SIZE, (MARGIN as f32, baseline), line, INK);
+    }
+    out
+}
+
+/// Breaks a line at blanks so that each part has room; a word that has none stands alone.
+fn broken(line: &str, room: f32, advance: impl Fn(&str) -> f32) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in line.split_whitespace() {
+        let last = lines.last_mut().expect("there is always one");
+        let longer = if last.is_empty() { word.to_owned() } else { format!("{last} {word}") };
+        if last.is_empty() || advance(&longer) <= room { *last = longer } else { lines.push(word.to_owned()) }
+    }
+    lines
+}
+
+fn advance(font: &FontRef<'_>, size: f32, text: &str) -> f32 {
+    let scaled = font.as_scaled(PxScale::from(size));
+    text.chars().map(|c| scaled.h_advance(font.glyph_id(c))).sum()
+}
+
 /// Draws in order; later ones cover earlier ones. Parts outside the image are left out, boxes that are not finite altogether.
 pub fn draw_detections(image: &mut Image, labels: &[Label]) {
     let font = FontRef::try_from_slice(dejavu::sans::bold()).expect("the embedded font is sound");
@@ -53,7 +96,7 @@ pub fn draw_detections(image: &mut Image, labels: &[Label]) {
         }
         // Beyond the borders nothing is drawn anyway.
         let [x1, y1, x2, y2] = corners.map(|x| x.clamp(-1e6, 1e6).round() as i64);
-        let colour = PALETTE[label.class % PALETTE.len()];
+        let colour = class_colour(label.class);
         fill(image, [x1, y1, x2, y1 + line], colour);
         fill(image, [x1, y2 - line, x2, y2], colour);
         fill(image, [x1, y1, x1 + line, y2], colour);
@@ -69,7 +112,7 @@ fn draw_text(image: &mut Image, font: &FontRef<'_>, size: f32, corner: (i64, i64
     }
     let scaled = font.as_scaled(PxScale::from(size));
     let margin = size / 5.0;
-    let width: f32 = text.chars().map(|c| scaled.h_advance(font.glyph_id(c))).sum();
+    let width = advance(font, size, text);
     let (bar_width, bar_height) =
         ((width + 2.0 * margin).ceil() as i64, (scaled.height() + margin).ceil() as i64);
     let left = corner.0.min(image.width as i64 - bar_width).max(0);
@@ -78,8 +121,21 @@ fn draw_text(image: &mut Image, font: &FontRef<'_>, size: f32, corner: (i64, i64
 
     let [r, g, b] = bar.map(f32::from);
     let ink = if 0.299 * r + 0.587 * g + 0.114 * b > 140.0 { [0; 3] } else { [255; 3] };
-    let mut x = left as f32 + margin;
     let baseline = top as f32 + margin / 2.0 + scaled.ascent();
+    write(image, font, size, (left as f32 + margin, baseline), text, ink);
+}
+
+/// Writes one line that begins at `x` on a baseline.
+fn write(
+    image: &mut Image,
+    font: &FontRef<'_>,
+    size: f32,
+    (x, baseline): (f32, f32),
+    text: &str,
+    ink: [u8; 3],
+) {
+    let scaled = font.as_scaled(PxScale::from(size));
+    let mut x = x;
     for c in text.chars() {
         let id = font.glyph_id(c);
         let glyph = id.with_scale_and_position(size, point(x, baseline));
@@ -135,6 +191,20 @@ mod tests {
         assert_eq!(at(100, 89), PALETTE[0]);
         assert_eq!(at(100, 70), [10, 10, 10]);
         assert!(image.data.chunks(3).any(|p| p == [255, 255, 255]), "the label is written in white");
+    }
+
+    #[test]
+    fn captions_stand_below_and_are_broken() {
+        let image = Image::filled(120, 50, &[9u8, 9, 9]);
+        let short = with_caption(&image, &["short".into()]);
+        let long = with_caption(&image, &["a long line that has no room in so narrow a picture".into()]);
+        assert!(short.height > 50 && long.height > short.height + 20, "{} {}", short.height, long.height);
+        assert_eq!(long.data[..image.data.len()], image.data, "the picture stays as it is");
+        assert!(short.data[image.data.len()..].iter().any(|v| *v < 120), "something is written");
+        let narrow = Image::filled(3, 3, &[9u8]);
+        assert_eq!(with_caption(&narrow, &["wide words".into(), String::new()]).width, 3);
+        let word = |text: &str| text.len() as f32;
+        assert_eq!(broken("ab cd efghij k", 5.0, word), ["ab cd", "efghij", "k"]);
     }
 
     #[test]

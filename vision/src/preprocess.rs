@@ -46,7 +46,7 @@ impl Preprocess {
 
     /// The contract for gray images of 16 bits, with the default mean: that of 8-bit ones times 256.
     pub fn sixteen_bit(width: usize, height: usize) -> Self {
-        Self { width, height, channels: 1, mean: vec![30048.9216], depth: u16::DEPTH }
+        Self { width, height, channels: 1, mean: vec![117.3786 * 256.0], depth: u16::DEPTH }
     }
 
     /// Floats of one image's tensor.
@@ -59,19 +59,28 @@ impl Preprocess {
     /// # Panics
     /// When `out` has another length than [`Preprocess::tensor_len`].
     pub fn apply(&self, picture: &Picture, out: &mut [f32]) -> Letterbox {
+        let (canvas, letterbox) = self.canvas(picture);
+        self.normalise(&canvas, out);
+        letterbox
+    }
+
+    /// Letterboxes `picture`: what the network reads, before it is made a tensor.
+    pub fn canvas(&self, picture: &Picture) -> (Picture, Letterbox) {
         match picture {
-            Picture::Eight(image) => self.letterbox(image, out),
-            Picture::Sixteen(image) => self.letterbox(image, out),
+            Picture::Eight(image) => self.letterbox(image),
+            Picture::Sixteen(image) => self.letterbox(image),
         }
     }
 
-    fn letterbox<S: Subpixel>(&self, image: &Image<S>, out: &mut [f32]) -> Letterbox {
+    fn letterbox<S: Subpixel>(&self, image: &Image<S>) -> (Picture, Letterbox)
+    where
+        Picture: From<Image<S>>,
+    {
         let letterbox = Letterbox::new(image.width, image.height, self.width, self.height);
         let mut canvas = Image::filled(self.width, self.height, &image.mean_pixel());
         let resized = resize(image, letterbox.width, letterbox.height);
         canvas.paste(&resized, letterbox.left as isize, letterbox.top as isize);
-        self.normalise_image(&canvas, out);
-        letterbox
+        (canvas.into(), letterbox)
     }
 
     /// Writes the tensor `[C, H, W]` of an image that has the canvas' size already.

@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+pub mod dataset;
 pub mod dataset_convert;
 pub mod demo;
 pub mod evaluate;

@@ -117,9 +117,13 @@ mod tests {
 
     #[test]
     fn asks_only_for_what_the_verb_needs() {
-        for (verb, ok) in
-            [(Verb::Export, true), (Verb::Inference, false), (Verb::Evaluate, false), (Verb::Train, false)]
-        {
+        for (verb, ok) in [
+            (Verb::Export, true),
+            (Verb::Dataset, true),
+            (Verb::Inference, false),
+            (Verb::Evaluate, false),
+            (Verb::Train, false),
+        ] {
             assert_eq!(check(parse_experiment("spec", DEPLOY).unwrap(), verb).is_ok(), ok, "{verb:?}");
         }
     }

@@ -119,7 +119,7 @@ impl ColorShift {
         let channel = |offset: f32| {
             let k = hue + offset;
             let k = if k >= 6.0 { k - 6.0 } else { k };
-            let fall = k.min(4.0 - k).max(0.0).min(1.0);
+            let fall = k.min(4.0 - k).clamp(0.0, 1.0);
             value * (1.0 - saturation * fall)
         };
         (channel(5.0), channel(3.0), channel(1.0))

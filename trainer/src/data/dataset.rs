@@ -149,6 +149,10 @@ impl Dataset {
         dataset.summary.objects = vec![0; request.classes.len()];
         let (mut bad_labels, mut more) = (Vec::new(), 0);
         let (sources, fold) = sources(request.config, split);
+        let folds = sources.iter().any(|source| source.tfrecords_path.is_some());
+        if matches!(fold, Fold::Only(_)) && !folds {
+            return Err(DataError::NoValidation);
+        }
         for source in sources {
             let mut entries = entries(source, fold, request.config)?;
             loop {
@@ -160,7 +164,7 @@ impl Dataset {
                 for result in read {
                     match result {
                         Ok((sample, counts)) => {
-                            dataset.summary.add(&counts);
+                            dataset.summary.add(counts);
                             dataset.samples.push(sample);
                         }
                         Err(Unread { error: DataError::Labels { files, .. }, .. }) => {
@@ -201,7 +205,8 @@ type Entries = Box<dyn Iterator<Item = Result<Entry, DataError>>>;
 
 fn entries(source: &DataSource, fold: Fold, config: &DatasetConfig) -> Result<Entries, DataError> {
     match (&source.label_directory_path, &source.tfrecords_path) {
-        (Some(_), _) if matches!(fold, Fold::Only(_)) => Err(DataError::NoValidation),
+        // A folder has no folds.
+        (Some(_), _) if matches!(fold, Fold::Only(_)) => Ok(Box::new(std::iter::empty())),
         (Some(labels), _) => {
             let pairs = pair(Path::new(&source.image_directory_path), Path::new(labels))?;
             let entry = |(image, label)| Ok(Entry { image, size: None, labels: Labels::File(label) });
@@ -213,16 +218,18 @@ fn entries(source: &DataSource, fold: Fold, config: &DatasetConfig) -> Result<En
 }
 
 impl Summary {
-    fn add(&mut self, other: &Self) {
+    /// Adds what another part of the same data set counts.
+    pub(crate) fn add(&mut self, other: Self) {
         self.images += other.images;
         self.negatives += other.negatives;
         self.invalid += other.invalid;
         self.difficult += other.difficult;
-        for (sum, count) in self.objects.iter_mut().zip(&other.objects) {
+        self.skipped.extend(other.skipped);
+        for (sum, count) in self.objects.iter_mut().zip(other.objects) {
             *sum += count;
         }
-        for (name, count) in &other.unmapped {
-            *self.unmapped.entry(name.clone()).or_default() += count;
+        for (name, count) in other.unmapped {
+            *self.unmapped.entry(name).or_default() += count;
         }
     }
 }

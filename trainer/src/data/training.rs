@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use oxidet_graph::preprocess_from_spec;
+use oxidet_proto::lint::Checked;
 use oxidet_vision::image::Subpixel;
 use oxidet_vision::metrics::Truth;
 use oxidet_vision::{Image, NormBox, Picture, Preprocess};
@@ -25,6 +27,20 @@ pub struct TrainingSettings {
     pub preprocess: Preprocess,
     /// Batches between changes of the input size; 0 keeps that of `preprocess`.
     pub size_period: usize,
+}
+
+impl TrainingSettings {
+    /// As the spec asks, for a run with this seed.
+    pub fn from_spec(spec: &Checked, seed: u64) -> Self {
+        Self {
+            seed,
+            batch_size: spec.training().batch_size_per_gpu as usize,
+            include_difficult: spec.dataset().include_difficult_in_training,
+            augmentation: Augmentation::from_spec(spec.augmentation()),
+            preprocess: preprocess_from_spec(spec.augmentation()),
+            size_period: spec.augmentation().randomize_input_shape_period as usize,
+        }
+    }
 }
 
 /// A data set as training sees it. What is in a batch depends on its number and the seed alone.

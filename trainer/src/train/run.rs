@@ -13,7 +13,6 @@ use oxidet_vision::decode;
 use super::csv;
 use super::start::{Start, start};
 use super::{Epoch, Event, Step, TrainError, TrainRequest, TrainSummary, Validation};
-use crate::augment::Augmentation;
 use crate::checkpoint_file::{write_atomically, write_checkpoint};
 use crate::data::{
     Batch, CacheBudget, Dataset, DatasetRequest, ImageStore, LoaderSettings, Split, TrainLoader,
@@ -61,7 +60,7 @@ struct Run<'a> {
 impl<'a> Run<'a> {
     fn prepare(request: &TrainRequest<'a>, listen: &mut dyn FnMut(Event<'_>)) -> Result<Self, TrainError> {
         let spec = request.spec;
-        let (data, training, eval) = (spec.dataset(), spec.training(), spec.eval());
+        let (training, eval) = (spec.training(), spec.eval());
         let missing =
             |what: &str| TrainError::Spec(format!("training_config.{what} is not set; training needs it"));
         let rule =
@@ -98,15 +97,7 @@ impl<'a> Run<'a> {
         let validation_images = ImageStore::new(&validation, detector.preprocess.depth, budget.clone());
         let dataset = Arc::new(dataset);
         let images = ImageStore::new(&dataset, detector.preprocess.depth, budget);
-        let settings = TrainingSettings {
-            seed: state.seed,
-            batch_size: training.batch_size_per_gpu as usize,
-            include_difficult: data.include_difficult_in_training,
-            augmentation: Augmentation::from_spec(spec.augmentation()),
-            preprocess: detector.preprocess.clone(),
-            size_period: spec.augmentation().randomize_input_shape_period as usize,
-        };
-        let data = TrainingData::new(dataset, images, settings);
+        let data = TrainingData::new(dataset, images, TrainingSettings::from_spec(spec, state.seed));
         let steps_per_epoch = data.steps_per_epoch();
         let settings =
             LoaderSettings { workers: training.n_workers as usize, queue: training.max_queue_size as usize };
