@@ -22,13 +22,15 @@ use std::path::PathBuf;
 use oxidet_proto::spec::DatasetExportConfig;
 use rayon::prelude::*;
 
+use crate::data::BadImages;
+
 pub use error::{ConvertError, Problems};
 pub use fold::Role;
 pub use folders::{Folders, Labelling};
 pub use summary::{ConvertSummary, FoldSummary};
 
 use fold::Fold;
-use item::{Item, Read};
+use item::{Item, Read, Unread};
 use modifier::Modifier;
 
 /// Images whose labels are read side by side.
@@ -43,6 +45,8 @@ pub struct ConvertRequest {
     pub output: Output,
     /// What decides which images validate and in which order records are written.
     pub seed: u64,
+    /// What happens to images that are missing or no images. Labels that cannot be read always stop a conversion.
+    pub bad_images: BadImages,
 }
 
 /// Data to convert.
@@ -97,10 +101,15 @@ pub fn convert(
         ..ConvertSummary::default()
     };
     report(Event::Dealt(&summary.folds));
+    let mut reading =
+        Reading { bad_images: request.bad_images, problems: Problems::default(), skipped: Vec::new() };
     match &request.output {
-        Output::TfRecord(prefix) => shards::write(prefix, &folds, &modifier, &mut summary, report)?,
-        Output::Kitti(dir) => kitti_folder::write(dir, &folds, &mut summary, report)?,
+        Output::TfRecord(prefix) => {
+            shards::write(prefix, &folds, &modifier, &mut reading, &mut summary, report)?;
+        }
+        Output::Kitti(dir) => kitti_folder::write(dir, &folds, &mut reading, &mut summary, report)?,
     }
+    summary.skipped = reading.skipped;
     Ok(summary)
 }
 
@@ -125,7 +134,7 @@ fn list(request: &ConvertRequest) -> Result<Listed, ConvertError> {
             let listed = match (&config.kitti_config, &config.coco_config) {
                 (Some(_), _) if to_kitti => return Err(ConvertError::AlreadyKitti),
                 (Some(kitti), _) => kitti::list(kitti, *validation_fold, request.seed)?,
-                (None, Some(coco)) => coco::list(coco, *validation_fold)?,
+                (None, Some(coco)) => coco::list(coco, *validation_fold, !to_kitti)?,
                 (None, None) => return Err(ConvertError::NoSource),
             };
             let count = listed.folds.iter().map(|fold| fold.of).max().unwrap_or(0);
@@ -140,26 +149,36 @@ fn list(request: &ConvertRequest) -> Result<Listed, ConvertError> {
     }
 }
 
-/// Reads the labels of `items` in order and gives each to `take`; problems are collected, and from the first on nothing is given
-/// any more.
-fn read_all<'a>(
-    items: impl Iterator<Item = &'a Item>,
-    problems: &mut Problems,
-    mut take: impl FnMut(Read) -> Result<(), ConvertError>,
-) -> Result<(), ConvertError> {
-    let mut items = items.peekable();
-    while items.peek().is_some() {
-        let some: Vec<&Item> = items.by_ref().take(AT_ONCE).collect();
-        let read: Vec<_> = some.into_par_iter().map(Item::read).collect();
-        for result in read {
-            match result {
-                Ok(read) if problems.is_empty() => take(read)?,
-                Ok(_) => {}
-                Err(problem) => problems.add(problem),
+/// What reading labels and images has met.
+struct Reading {
+    bad_images: BadImages,
+    problems: Problems,
+    /// What is wrong with images that are left out.
+    skipped: Vec<String>,
+}
+
+impl Reading {
+    /// Reads `items` in order and gives each to `take`; problems are collected, and from the first on nothing is given any more.
+    fn read_all<'a>(
+        &mut self,
+        items: impl Iterator<Item = &'a Item>,
+        mut take: impl FnMut(Read) -> Result<(), ConvertError>,
+    ) -> Result<(), ConvertError> {
+        let mut items = items.peekable();
+        while items.peek().is_some() {
+            let some: Vec<&Item> = items.by_ref().take(AT_ONCE).collect();
+            let read: Vec<_> = some.into_par_iter().map(Item::read).collect();
+            for result in read {
+                match result {
+                    Ok(read) if self.problems.is_empty() => take(read)?,
+                    Ok(_) => {}
+                    Err(Unread::Image(why)) if self.bad_images == BadImages::Skip => self.skipped.push(why),
+                    Err(Unread::Image(why) | Unread::Labels(why)) => self.problems.add(why),
+                }
             }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use oxidet_proto::spec::{DatasetExportConfig, Spec};
 use oxidet_trainer::convert::{
     ConvertRequest, ConvertSummary, Event, FoldSummary, Folders, Labelling, Output, Role, Source, convert,
 };
+use oxidet_trainer::data::BadImages;
 use serde_json::{Value, json};
 
 use crate::console;
@@ -51,6 +52,9 @@ pub struct DatasetConvertArgs {
     /// Decides which images validate, and the order of records
     #[arg(long, value_name = "N", default_value_t = 42)]
     seed: u64,
+    /// Leave out images that are missing or cannot be read, and say which; without it they stop the conversion
+    #[arg(long)]
+    skip_bad_images: bool,
     /// What to write
     #[arg(long, value_enum, default_value_t = To::Tfrecord)]
     to: To,
@@ -171,7 +175,8 @@ fn request(args: &DatasetConvertArgs) -> Result<ConvertRequest, Failure> {
         To::Tfrecord => Output::TfRecord(args.output.clone()),
         To::Kitti => Output::Kitti(args.output.clone()),
     };
-    Ok(ConvertRequest { source, output, seed: args.seed })
+    let bad_images = if args.skip_bad_images { BadImages::Skip } else { BadImages::Stop };
+    Ok(ConvertRequest { source, output, seed: args.seed, bad_images })
 }
 
 /// Reads and checks a conversion spec, and prints its warnings.
@@ -229,6 +234,12 @@ fn print(args: &DatasetConvertArgs, summary: &ConvertSummary) -> Result<(), Fail
     }
     if summary.crowd > 0 {
         console::warn(&format!("{} boxes around crowds (iscrowd) are left out", summary.crowd));
+    }
+    if !summary.skipped.is_empty() {
+        let named: Vec<&str> = summary.skipped.iter().take(20).map(String::as_str).collect();
+        let count = summary.skipped.len();
+        let more = if count > 20 { format!("\n  … and {} more", count - 20) } else { String::new() };
+        console::warn(&format!("{count} images are left out:\n  {}{more}", named.join("\n  ")));
     }
     if summary.unlabelled > 0 {
         console::warn(&format!("{} images have no label file and count as empty", summary.unlabelled));

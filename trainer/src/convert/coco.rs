@@ -12,7 +12,12 @@ use super::modifier::Modifier;
 use super::{ConvertError, Listed};
 use crate::data::{DataError, from_base_path};
 
-pub(super) fn list(config: &CocoConfig, validation_fold: Option<u32>) -> Result<Listed, ConvertError> {
+/// `one_extension` asks for it, since records hold none.
+pub(super) fn list(
+    config: &CocoConfig,
+    validation_fold: Option<u32>,
+    one_extension: bool,
+) -> Result<Listed, ConvertError> {
     let root = from_base_path(&config.root_directory_path);
     let mut first: Option<PathBuf> = None;
     let mut folds = Vec::new();
@@ -26,7 +31,7 @@ pub(super) fn list(config: &CocoConfig, validation_fold: Option<u32>) -> Result<
         for image in &images {
             let file = Path::new(folder).join(&image.file_name);
             match &first {
-                Some(first) if first.extension() != file.extension() => {
+                Some(first) if one_extension && first.extension() != file.extension() => {
                     return Err(ConvertError::MixedExtensions { first: first.clone(), second: file });
                 }
                 Some(_) => {}
@@ -39,7 +44,7 @@ pub(super) fn list(config: &CocoConfig, validation_fold: Option<u32>) -> Result<
             of: config.num_partitions,
             role: role(index, validation_fold),
             shards: config.num_shards.get(number).or(config.num_shards.first()).copied().unwrap_or(0),
-            items: images.into_iter().map(|image| item(folder, image)).collect(),
+            items: images.into_iter().map(|image| item(&root, folder, image)).collect(),
             folder: folder.clone(),
         });
     }
@@ -48,8 +53,9 @@ pub(super) fn list(config: &CocoConfig, validation_fold: Option<u32>) -> Result<
     Ok(Listed { folds, modifier: Modifier::default(), image_root: root, extension, unlabelled: 0 })
 }
 
-fn item(folder: &str, image: Image) -> Item {
+fn item(root: &Path, folder: &str, image: Image) -> Item {
     let Image { file_name, width, height, annotations, .. } = image;
-    let id = Path::new(folder).join(file_name).with_extension("");
-    Item::new(id.to_string_lossy().into_owned(), Labels::Coco { width, height, annotations })
+    let file = Path::new(folder).join(file_name);
+    let id = file.with_extension("").to_string_lossy().into_owned();
+    Item::new(id, Labels::Coco { image: root.join(file), width, height, annotations })
 }

@@ -38,6 +38,7 @@ pub(super) enum Labels {
         names: Arc<[String]>,
     },
     Coco {
+        image: PathBuf,
         width: u32,
         height: u32,
         annotations: Vec<Annotation>,
@@ -61,11 +62,11 @@ impl Item {
         Self { id, labels, point_cloud: None, calibration: None }
     }
 
-    /// Reads the labels, and the size of the image where the labels do not have it.
+    /// Reads the labels, and the size of the image.
     ///
     /// # Errors
-    /// Text for a person: which lines of which file are wrong.
-    pub(super) fn read(&self) -> Result<Read, String> {
+    /// What is wrong with one or the other.
+    pub(super) fn read(&self) -> Result<Read, Unread> {
         let (width, height, objects, names_of_boxes, crowd) = match &self.labels {
             Labels::Kitti { image, file } => {
                 let objects = kitti::parse(&name(file), &text(file)?).map_err(told)?;
@@ -76,11 +77,7 @@ impl Item {
                 let annotation = voc::parse(&name(file), &text(file)?).map_err(told)?;
                 let (width, height) = size(image)?;
                 if let Some([w, h]) = annotation.size.filter(|size| *size != [width, height]) {
-                    return Err(format!(
-                        "{}: made for an image of {w}x{h} pixels, {} is {width}x{height}; label the image as it is",
-                        file.display(),
-                        image.display()
-                    ));
+                    return Err(other_size(file, [w, h], image, [width, height]));
                 }
                 (width, height, annotation.objects, BoxNames::Rows(file), 0)
             }
@@ -94,7 +91,12 @@ impl Item {
                     }
                 }
             }
-            Labels::Coco { width, height, annotations } => {
+            Labels::Coco { image, width, height, annotations } => {
+                let (found_width, found_height) = size(image)?;
+                if (found_width, found_height) != (*width, *height) {
+                    let annotated = Path::new("its annotations");
+                    return Err(other_size(annotated, [*width, *height], image, [found_width, found_height]));
+                }
                 let (crowds, single): (Vec<_>, Vec<_>) = annotations.iter().partition(|a| a.crowd);
                 let ids = single.iter().map(|annotation| annotation.id).collect();
                 let objects = single.into_iter().map(|annotation| annotation.object.clone()).collect();
@@ -111,6 +113,14 @@ impl Item {
         let dropped = dropped.into_iter().map(|(index, bbox)| (names_of_boxes.of(index), bbox)).collect();
         Ok(Read { frame, label_names, dropped, crowd })
     }
+}
+
+/// Why an image is not converted, as text for a person.
+pub(super) enum Unread {
+    /// Lines of its labels are wrong.
+    Labels(String),
+    /// It is not there, or no image.
+    Image(String),
 }
 
 /// What boxes are called in the list of dropped ones.
@@ -134,11 +144,19 @@ fn name(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
-fn told(error: impl std::error::Error) -> String {
-    error.to_string()
+fn told(error: impl std::error::Error) -> Unread {
+    Unread::Labels(error.to_string())
 }
 
-fn text(path: &Path) -> Result<String, String> {
+fn other_size(labels: &Path, made_for: [u32; 2], image: &Path, found: [u32; 2]) -> Unread {
+    let ([w, h], [width, height], labels) = (made_for, found, labels.display());
+    Unread::Labels(format!(
+        "{}: the image is {width}x{height} pixels, {labels}: made for {w}x{h}; label the image as it is",
+        image.display()
+    ))
+}
+
+fn text(path: &Path) -> Result<String, Unread> {
     read_text(path).map_err(told)
 }
 
@@ -148,8 +166,9 @@ pub(super) fn read_text(path: &Path) -> Result<String, DataError> {
     String::from_utf8(bytes).map_err(|_| DataError::NotText { path: path.to_owned() })
 }
 
-fn size(image: &Path) -> Result<(u32, u32), String> {
-    let header = read_header(image).map_err(told)?;
-    let side = |side| u32::try_from(side).map_err(|_| format!("{}: too large", image.display()));
+fn size(image: &Path) -> Result<(u32, u32), Unread> {
+    let header = read_header(image).map_err(|error| Unread::Image(error.to_string()))?;
+    let side =
+        |side| u32::try_from(side).map_err(|_| Unread::Image(format!("{}: too large", image.display())));
     Ok((side(header.width)?, side(header.height)?))
 }

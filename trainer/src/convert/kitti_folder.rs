@@ -9,13 +9,14 @@ use oxidet_proto::kitti;
 use super::dropped::Dropped;
 use super::fold::Fold;
 use super::item::Item;
-use super::{ConvertError, ConvertSummary, Event, Problems, read_all};
+use super::{ConvertError, ConvertSummary, Event, Problems, Reading};
 
 /// Writes a label file for every image into `dir`, below it into a folder for each fold when images come from several.
 /// The folder is new or empty, and appears whole or not at all.
 pub(super) fn write(
     dir: &Path,
     folds: &[Fold],
+    reading: &mut Reading,
     summary: &mut ConvertSummary,
     report: &mut dyn FnMut(Event<'_>),
 ) -> Result<(), ConvertError> {
@@ -30,7 +31,7 @@ pub(super) fn write(
     // A folder that renaming puts into place, as readable as the user's umask allows.
     let root = staging.path().join("labels");
     let total = folds.iter().map(|fold| fold.items.len()).sum();
-    let (mut done, mut dropped, mut problems) = (0, Dropped::default(), Problems::default());
+    let (mut done, mut dropped) = (0, Dropped::default());
     let mut seen = BTreeMap::new();
     for (number, fold) in folds.iter().enumerate() {
         // The last part of the name only: a spec must not lead out of `dir`.
@@ -48,7 +49,7 @@ pub(super) fn write(
         let folder = root.join(below);
         fs::create_dir_all(&folder).map_err(|source| failed(&folder, source))?;
         let mut unwritable = Problems::default();
-        read_all(fold.items.iter(), &mut problems, |read| {
+        reading.read_all(fold.items.iter(), |read| {
             match kitti::write(&read.frame.objects) {
                 Ok(text) => {
                     let path = folder.join(label_file(&read.frame.id));
@@ -64,7 +65,7 @@ pub(super) fn write(
         })?;
         unwritable.into_result()?;
     }
-    problems.into_result()?;
+    std::mem::take(&mut reading.problems).into_result()?;
     if dir.exists() {
         fs::remove_dir(dir).map_err(|source| failed(dir, source))?;
     }

@@ -11,13 +11,14 @@ use tempfile::{NamedTempFile, TempPath};
 use super::dropped::{Dropped, with_suffix};
 use super::fold::Fold;
 use super::modifier::Modifier;
-use super::{ConvertError, ConvertSummary, Event, Problems, read_all};
+use super::{ConvertError, ConvertSummary, Event, Reading};
 
 /// Writes all shards under temporary names and, when all labels could be read, puts them into place.
 pub(super) fn write(
     prefix: &Path,
     folds: &[Fold],
     modifier: &Modifier,
+    reading: &mut Reading,
     summary: &mut ConvertSummary,
     report: &mut dyn FnMut(Event<'_>),
 ) -> Result<(), ConvertError> {
@@ -28,13 +29,12 @@ pub(super) fn write(
 
     let total = folds.iter().map(|fold| fold.items.len()).sum();
     let (mut done, mut staged, mut dropped) = (0, Vec::<(TempPath, PathBuf)>::new(), Dropped::default());
-    let mut problems = Problems::default();
     for (number, fold) in folds.iter().enumerate() {
         let mut written = 0;
         summary.folds[number].files = pattern(prefix, fold);
         for (range, path) in ranges(fold.items.len(), fold.shards).into_iter().zip(paths(prefix, fold)) {
             let mut file = BufWriter::new(stage(dir).map_err(|source| failed(dir, source))?);
-            read_all(fold.items[range].iter(), &mut problems, |read| {
+            reading.read_all(fold.items[range].iter(), |read| {
                 let copies = modifier.copies(fold.role, &read.frame.objects, written);
                 let payload = read.frame.encode();
                 for _ in 0..copies {
@@ -52,7 +52,7 @@ pub(super) fn write(
             staged.push((file.into_temp_path(), path));
         }
     }
-    problems.into_result()?;
+    std::mem::take(&mut reading.problems).into_result()?;
     for (file, path) in staged {
         file.persist(&path).map_err(|error| failed(&path, error.error))?;
         report(Event::Written(&path));

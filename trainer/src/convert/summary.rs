@@ -19,6 +19,8 @@ pub struct ConvertSummary {
     pub crowd: usize,
     /// Images taken for empty because they have no label file.
     pub unlabelled: usize,
+    /// Images left out, and what is wrong with each.
+    pub skipped: Vec<String>,
     /// The list of dropped boxes, when there are some.
     pub warning_file: Option<PathBuf>,
     /// Folder of the images, which the spec calls `image_directory_path`.

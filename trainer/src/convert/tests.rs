@@ -61,11 +61,27 @@ fn kitti(config: KittiConfig) -> Source {
 }
 
 fn run(source: Source, out: &Path, seed: u64) -> Result<ConvertSummary, ConvertError> {
-    convert(&ConvertRequest { source, output: Output::TfRecord(out.join("set")), seed }, &mut |_| {})
+    convert(
+        &ConvertRequest {
+            source,
+            output: Output::TfRecord(out.join("set")),
+            seed,
+            bad_images: BadImages::Stop,
+        },
+        &mut |_| {},
+    )
 }
 
 fn to_kitti(source: Source, dir: &Path) -> Result<ConvertSummary, ConvertError> {
-    convert(&ConvertRequest { source, output: Output::Kitti(dir.to_owned()), seed: 1 }, &mut |_| {})
+    convert(
+        &ConvertRequest {
+            source,
+            output: Output::Kitti(dir.to_owned()),
+            seed: 1,
+            bad_images: BadImages::Stop,
+        },
+        &mut |_| {},
+    )
 }
 
 /// Files of a folder, sorted.
@@ -270,6 +286,25 @@ const COCO: [(&str, &str); 2] = [
     ),
 ];
 
+/// The files of [`COCO`] in `root`, and their images in two folders.
+fn coco_files(root: &Path, folders: [&Path; 2]) {
+    fs::create_dir_all(root).unwrap();
+    for (name, text) in COCO {
+        fs::write(root.join(name), text).unwrap();
+    }
+    for (folder, file, width, height) in [(0, "a.jpg", 40, 30), (0, "b.v1.jpg", 40, 30), (1, "c.jpg", 8, 6)] {
+        fs::create_dir_all(folders[folder]).unwrap();
+        let picture = encode_png(&Image::filled(width, height, &[1u8, 2, 3])).unwrap();
+        fs::write(folders[folder].join(file), picture).unwrap();
+    }
+}
+
+fn coco_set() -> tempfile::TempDir {
+    let root = tempfile::tempdir().unwrap();
+    coco_files(root.path(), [&root.path().join("train2017"), &root.path().join("val2017")]);
+    root
+}
+
 fn coco(root: &Path, modifier: SampleModifierConfig, validation_fold: Option<u32>) -> Source {
     let list = |names: [&str; 2]| names.map(str::to_owned).to_vec();
     let coco = CocoConfig {
@@ -289,7 +324,7 @@ fn coco(root: &Path, modifier: SampleModifierConfig, validation_fold: Option<u32
 
 #[test]
 fn coco_files_are_folds() {
-    let root = folder(&COCO);
+    let root = coco_set();
     let out = tempfile::tempdir().unwrap();
     let summary = run(coco(root.path(), SampleModifierConfig::default(), Some(1)), out.path(), 1).unwrap();
     let train = frames(out.path(), "fold-000-of-002-shard-00000-of-00001");
@@ -314,8 +349,29 @@ fn coco_files_are_folds() {
 }
 
 #[test]
+fn missing_images_and_other_sizes_are_named() {
+    let root = coco_set();
+    fs::remove_file(root.path().join("train2017/a.jpg")).unwrap();
+    let out = tempfile::tempdir().unwrap();
+    let source = || coco(root.path(), SampleModifierConfig::default(), None);
+    let error = run(source(), out.path(), 1).unwrap_err().to_string();
+    assert!(error.contains("train2017/a.jpg"), "{error}");
+    assert_eq!(names(out.path()), [""; 0], "nothing is written");
+    let output = Output::TfRecord(out.path().join("set"));
+    let request = ConvertRequest { source: source(), output, seed: 1, bad_images: BadImages::Skip };
+    let summary = convert(&request, &mut |_| {}).unwrap();
+    assert!(summary.skipped.len() == 1 && summary.skipped[0].contains("a.jpg"), "{:?}", summary.skipped);
+    assert_eq!(ids(&frames(out.path(), "fold-000")), ["train2017/b.v1"]);
+
+    let picture = encode_png(&Image::filled(30, 40, &[1u8, 2, 3])).unwrap();
+    fs::write(root.path().join("train2017/a.jpg"), picture).unwrap();
+    let error = convert(&request, &mut |_| {}).unwrap_err().to_string();
+    assert!(error.contains("a.jpg") && error.contains("30x40") && error.contains("40x30"), "{error}");
+}
+
+#[test]
 fn the_sample_modifier_filters_repeats_and_caps_all_but_validation() {
-    let root = folder(&COCO);
+    let root = coco_set();
     let modifier = SampleModifierConfig {
         source_to_target_class_mapping: [("Traffic Light", "light"), ("dog", "animal")]
             .map(|(a, b)| (a.to_owned(), b.to_owned()))
@@ -415,7 +471,7 @@ fn yolo_folders_become_records() {
 
 #[test]
 fn coco_becomes_label_folders_that_stay_inside() {
-    let root = folder(&COCO);
+    let root = coco_set();
     let out = tempfile::tempdir().unwrap();
     let dir = out.path().join("labels");
     to_kitti(coco(root.path(), SampleModifierConfig::default(), None), &dir).unwrap();
@@ -426,7 +482,11 @@ fn coco_becomes_label_folders_that_stay_inside() {
     let Source::Spec { mut config, .. } = coco(root.path(), SampleModifierConfig::default(), None) else {
         unreachable!()
     };
-    config.coco_config.as_mut().unwrap().img_dir_names = vec!["../../escape".into(), "..".into()];
+    let inner = root.path().join("x/y");
+    coco_files(&inner, [&root.path().join("escape"), &root.path().join("x")]);
+    let changed = config.coco_config.as_mut().unwrap();
+    changed.root_directory_path = inner.to_string_lossy().into_owned();
+    changed.img_dir_names = vec!["../../escape".into(), "..".into()];
     let dir = out.path().join("deep/er/labels");
     to_kitti(Source::Spec { config, validation_fold: None }, &dir).unwrap();
     assert_eq!(names(&dir), ["c.txt", "escape"]);
