@@ -30,10 +30,13 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Dataset(cmd::dataset::DatasetArgs),
+    #[command(name = "dataset_convert")]
+    DatasetConvert(cmd::dataset_convert::DatasetConvertArgs),
     Demo(cmd::demo::DemoArgs),
     Evaluate(cmd::evaluate::EvaluateArgs),
     Export(cmd::export::ExportArgs),
     Inference(cmd::inference::InferenceArgs),
+    Kmeans(cmd::kmeans::KmeansArgs),
     Lint(cmd::lint::LintArgs),
     Train(cmd::train::TrainArgs),
 }
@@ -125,6 +128,8 @@ mod tests {
     #[test]
     fn old_command_lines_are_understood() {
         for line in [
+            "yolo_v4 dataset_convert -d spec.txt -o out/prefix",
+            "yolo_v4 dataset_convert --dataset_spec spec.txt --output_filename out/prefix -f 0 -v -r results",
             "yolo_v4 train -e spec.txt -r out -k key --gpus 1",
             "yolo_v4 train --gpus 1 --gpu_index 0 -e spec.txt -r out -k key",
             "yolo_v4 train --experiment_spec_file spec.txt --results_dir out --key key --use_amp -np 1",
@@ -132,6 +137,8 @@ mod tests {
             "yolo_v4 evaluate --experiment_spec spec.txt --model_path m.tlt --key key -b 8 -i images -l labels",
             "yolo_v4 inference -i images -e spec.txt -m m.tlt -r out -k key -t 0.6",
             "yolo_v4 inference --image_dir images --experiment_spec spec.txt --model m.tlt --results_dir out",
+            "yolo_v4 kmeans -l labels -i images -x 416 -y 416 -n 9",
+            "yolo_v4 kmeans --label_folders a b --image_folders c d --size_x 416 --size_y 416 --max_steps 100 --min_x 1 --min_y 2 --results_dir out",
             "yolo_v4 export -m m.tlt -o m.etlt -e spec.txt -k key --static_batch_size 1 --target_opset 12 --log_file log.txt",
             "yolo_v4 export --model m.tlt --output_file m.onnx --experiment_spec spec.txt -v --data_type fp32",
         ] {

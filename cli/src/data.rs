@@ -2,6 +2,7 @@
 
 use bytesize::ByteSize;
 use clap::Args;
+use oxidet_graph::preprocess_from_spec;
 use oxidet_proto::lint::Checked;
 use oxidet_trainer::data::{
     BadImages, CacheBudget, Dataset, DatasetRequest, ImageOptions, ImageStore, Split, Summary,
@@ -41,7 +42,8 @@ impl DataArgs {
         let request = DatasetRequest::new(spec, options.bad_images);
         let dataset = Dataset::open(&request, Split::Validation)?;
         warn_of_skipped(&dataset.summary);
-        let store = ImageStore::new(&dataset, request.depth, CacheBudget::new(options.cache_bytes));
+        let depth = preprocess_from_spec(spec.augmentation()).depth;
+        let store = ImageStore::new(&dataset, depth, CacheBudget::new(options.cache_bytes));
         Ok((dataset, store))
     }
 }

@@ -9,6 +9,7 @@ use oxidet_exporter::ExportError;
 use oxidet_proto::prototxt::Diagnostics;
 use oxidet_runtime::{ArtifactError, InferenceError};
 use oxidet_trainer::checkpoint_file::{CheckpointFileError, CheckpointFileErrorKind};
+use oxidet_trainer::convert::ConvertError;
 use oxidet_trainer::data::DataError;
 use oxidet_trainer::evaluate::EvaluateError;
 use oxidet_trainer::train::TrainError;
@@ -131,6 +132,23 @@ impl From<CheckpointFileError> for Failure {
         let code = match &error.kind {
             CheckpointFileErrorKind::Io(source) => io_code(source),
             CheckpointFileErrorKind::NeedsKey => USAGE,
+            _ => DATA,
+        };
+        Self::new(code, chain(&error))
+    }
+}
+
+impl From<ConvertError> for Failure {
+    fn from(error: ConvertError) -> Self {
+        use ConvertError as E;
+        let code = match error {
+            E::Data(error) => return error.into(),
+            E::NoSource
+            | E::NoSuchFold { .. }
+            | E::AlreadyKitti
+            | E::SplitOfFolder
+            | E::EmptyValidation { .. } => USAGE,
+            E::Write { .. } => ENVIRONMENT,
             _ => DATA,
         };
         Self::new(code, chain(&error))

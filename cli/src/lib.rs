@@ -11,6 +11,7 @@ mod key;
 mod model;
 mod progress;
 mod spec;
+mod spec_edit;
 mod status;
 mod stop;
 mod table;
@@ -44,10 +45,12 @@ fn run(program: &'static str) -> Result<(), Failure> {
     start(&cli.launcher)?;
     match cli.command {
         Command::Dataset(args) => cmd::dataset::run(&args),
+        Command::DatasetConvert(args) => cmd::dataset_convert::run(&args),
         Command::Demo(args) => cmd::demo::run(&args),
         Command::Evaluate(args) => cmd::evaluate::run(&args),
         Command::Export(args) => cmd::export::run(&args),
         Command::Inference(args) => cmd::inference::run(&args),
+        Command::Kmeans(args) => cmd::kmeans::run(&args),
         Command::Lint(args) => cmd::lint::run(&args),
         Command::Train(args) => cmd::train::run(&args),
     }

@@ -3,10 +3,15 @@
 //! Readers take slices and strings, writers return them: this crate opens no file, computes nothing about images or
 //! networks, and never panics whatever the bytes are. Formats are described in `docs/formats/`.
 
+pub mod coco;
 pub mod container;
 pub mod kitti;
+pub mod kitti_calibration;
 pub mod lint;
 pub mod manifest;
 pub mod onnx;
 pub mod prototxt;
 pub mod spec;
+pub mod tfrecord;
+pub mod voc;
+pub mod yolo_txt;

@@ -49,7 +49,8 @@ eval_config {{ batch_size: 4 matching_iou_threshold: 0.5 }}
 nms_config {{ confidence_threshold: 0.01 clustering_iou_threshold: 0.5 top_k: 100 }}
 augmentation_config {{
   hue: 0.1 saturation: 1.2 exposure: 1.2 horizontal_flip: 0.5 vertical_flip: 0.5 jitter: 0.1
-  output_width: 64 output_height: 64 output_channel: 3 mosaic_min_ratio: 0.2
+  output_width: 64 output_height: 64 output_channel: 3
+  mosaic_prob: 0.3 mosaic_min_ratio: 0.2 randomize_input_shape_period: 2
 }}
 dataset_config {{
   data_sources {{ {source} }} validation_data_sources {{ {source} }}

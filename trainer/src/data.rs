@@ -1,5 +1,6 @@
 //! From files to batches: [`Dataset`] reads labels, [`TrainLoader`] and [`validation_batch`] make tensors of them.
 
+mod base_path;
 mod dataset;
 mod error;
 mod folders;
@@ -7,11 +8,13 @@ mod image_file;
 mod images;
 mod loader;
 pub mod random;
+mod records;
 mod training;
 mod validation;
 
 use oxidet_vision::metrics::Truth;
 
+pub use base_path::from_base_path;
 pub use dataset::{BadImages, Dataset, DatasetRequest, Object, Sample, Skipped, Split, Summary};
 pub use error::DataError;
 pub use image_file::{list_images, read_header, read_picture};

@@ -168,7 +168,8 @@ fn open(
 ) -> Result<(Arc<Dataset>, ImageStore), DataError> {
     let request = DatasetRequest::new(spec, options.bad_images);
     let dataset = Arc::new(Dataset::open(&request, split)?);
-    let store = ImageStore::new(&dataset, request.depth, CacheBudget::new(options.cache_bytes));
+    let depth = preprocess_from_spec(spec.augmentation()).depth;
+    let store = ImageStore::new(&dataset, depth, CacheBudget::new(options.cache_bytes));
     Ok((dataset, store))
 }
 

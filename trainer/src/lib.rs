@@ -2,10 +2,13 @@
 //!
 //! [`train`](train::train) runs the loop; [`net`] builds the networks as graphs, [`interp`] runs them on the [`kernel`]s through
 //! candle's autograd ([`op`]), [`data`] and [`augment`] make batches, [`loss`], [`optimizer`] and [`schedule`] move the weights,
-//! [`evaluate`] measures. [`doctor`] and [`gallery`] let people look at their data before. This crate alone links candle.
+//! [`evaluate`] measures. [`convert`], [`doctor`], [`gallery`] and [`anchors`] are for data before training. This crate alone links
+//! candle.
 
+pub mod anchors;
 pub mod augment;
 pub mod checkpoint_file;
+pub mod convert;
 pub mod data;
 pub mod doctor;
 pub mod evaluate;

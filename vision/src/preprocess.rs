@@ -46,7 +46,7 @@ impl Preprocess {
 
     /// The contract for gray images of 16 bits, with the default mean: that of 8-bit ones times 256.
     pub fn sixteen_bit(width: usize, height: usize) -> Self {
-        Self { width, height, channels: 1, mean: vec![30048.9216], depth: u16::DEPTH }
+        Self { width, height, channels: 1, mean: vec![117.3786 * 256.0], depth: u16::DEPTH }
     }
 
     /// Floats of one image's tensor.

@@ -1,6 +1,7 @@
 //! Tasks of the people who work on oxidet: `cargo xtask <task>`.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program of the terminal")]
 
+mod bench_data;
 mod bench_ops;
 mod bench_train;
 
@@ -10,6 +11,8 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(name = "cargo xtask")]
 enum Task {
+    #[command(name = "bench-data")]
+    Data(bench_data::Args),
     #[command(name = "bench-train")]
     Train(bench_train::Args),
     #[command(name = "bench-train-worker", hide = true)]
@@ -20,6 +23,7 @@ enum Task {
 
 fn main() -> anyhow::Result<()> {
     match Task::parse() {
+        Task::Data(args) => bench_data::run(&args),
         Task::Train(args) => bench_train::run(&args),
         Task::TrainWorker(args) => bench_train::work(&args),
         Task::Ops(args) => bench_ops::run(&args),

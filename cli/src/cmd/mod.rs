@@ -1,9 +1,11 @@
 //! The commands, one file each.
 
 pub mod dataset;
+pub mod dataset_convert;
 pub mod demo;
 pub mod evaluate;
 pub mod export;
 pub mod inference;
+pub mod kmeans;
 pub mod lint;
 pub mod train;

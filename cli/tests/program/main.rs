@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod dataset;
+mod dataset_convert;
+mod kmeans;
 mod support;
 mod usage;
 mod workflow;

@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use crate::support::{oxidet, project, yolo_v4};
+use crate::support::{SPEC, oxidet, project, yolo_v4};
+use oxidet_vision::Image;
+use oxidet_vision::image::{decode, encode_png};
 use serde_json::Value;
 
 const KEY: &str = "correct-horse";
@@ -11,6 +13,56 @@ const CHECKPOINT: &str = "out/weights/yolov4_cspdarknet_tiny_epoch_001.tlt";
 
 fn json(path: &Path) -> Value {
     serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+}
+
+#[test]
+fn sixteen_bit_gray_images_go_the_whole_way() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path();
+    project(dir);
+    for number in 0..4 {
+        let path = dir.join(format!("images/{number}.png"));
+        let color = decode::<u8>(&fs::read(&path).unwrap()).unwrap();
+        let data = color.data.as_chunks::<3>().0.iter().map(|p| 20_000 + u16::from(p[1]) * 100).collect();
+        let deep = Image { width: color.width, height: color.height, channels: 1, data };
+        fs::write(&path, encode_png(&deep).unwrap()).unwrap();
+    }
+    let eight = "output_channel: 3 mosaic_min_ratio: 0.2";
+    let sixteen = "output_channel: 1 output_depth: 16 mosaic_min_ratio: 0.2 mosaic_prob: 0.5";
+    let spec = SPEC
+        .replace(eight, sixteen)
+        .replace("include_difficult", "image_extension: \"png\" include_difficult")
+        .replace("num_epochs: 1 ", "num_epochs: 2 ");
+    assert!(spec.contains(sixteen));
+    fs::write(dir.join("spec.txt"), spec).unwrap();
+
+    let model = "out/weights/yolov4_cspdarknet_tiny_epoch_002.tlt";
+    for line in [
+        "train -e spec.txt -r out",
+        &format!("export -m {model} -e spec.txt -o model.onnx"),
+        "inference -m model.onnx -i images -e spec.txt -r found -t 0.001",
+    ] {
+        let run = oxidet(dir, line);
+        assert_eq!(run.code, 0, "{line}: {}", run.told());
+    }
+    assert_eq!(json(&dir.join("manifest.json"))["preprocess"]["depth"], 16);
+    let map = |model: &str| {
+        let run = oxidet(dir, &format!("evaluate -e spec.txt -r eval -m {model}"));
+        assert_eq!(run.code, 0, "{}", run.told());
+        json(&dir.join("eval/evaluation.json"))["map"].as_f64().unwrap()
+    };
+    assert_eq!(map(model), map("model.onnx"));
+
+    let gray = Image::filled(96, 64, &[9u8]);
+    fs::write(dir.join("images/3.png"), encode_png(&gray).unwrap()).unwrap();
+    for line in ["train -e spec.txt -r again", "inference -m model.onnx -i images -e spec.txt -r again"] {
+        let run = oxidet(dir, line);
+        assert_eq!(run.code, 3, "{line}: {}", run.told());
+        assert!(run.stderr.contains("3.png") && run.stderr.contains("8 bits"), "{}", run.told());
+    }
+    let run = oxidet(dir, "evaluate -e spec.txt -m model.onnx --skip-bad-images --cache-ram 1MB");
+    assert_eq!(run.code, 0, "{}", run.told());
+    assert!(run.stderr.contains("1 images cannot be read") && run.stderr.contains("3.png"), "{}", run.told());
 }
 
 #[test]

@@ -26,7 +26,8 @@ impl Checked {
         self.arch
     }
 
-    /// The anchors of each head, as many in every one; as many heads as the backbone has.
+    /// The anchors of each head, as many in every one; as many heads as the backbone has. Not so for [`Verb::Kmeans`], which
+    /// replaces whatever is there.
     pub fn anchors(&self) -> &Anchors {
         &self.anchors
     }
@@ -75,13 +76,15 @@ pub fn check(parsed: Parsed<Experiment>, verb: Verb) -> Result<Checked, Diagnost
         return Err(warnings);
     }
     let yolov4 = parsed.message.yolov4();
+    // Which groups may be empty depends on backbone and verb; a rule has seen to it.
+    let read = |text: &str| match text {
+        "" => Vec::new(),
+        text => parse_anchors(text).expect("a rule has read them"),
+    };
     let anchors = Anchors {
-        big: parse_anchors(&yolov4.big_anchor_shape).expect("a rule has read them"),
-        mid: parse_anchors(&yolov4.mid_anchor_shape).expect("a rule has read them"),
-        small: match yolov4.small_anchor_shape.as_str() {
-            "" => Vec::new(),
-            text => parse_anchors(text).expect("a rule has read them"),
-        },
+        big: read(&yolov4.big_anchor_shape),
+        mid: read(&yolov4.mid_anchor_shape),
+        small: read(&yolov4.small_anchor_shape),
     };
     let arch = arch::find(&yolov4.arch).expect("a rule has found it");
     let classes = ClassMap::new(&parsed.message.dataset().target_class_mapping);
@@ -122,6 +125,25 @@ mod tests {
             (Verb::Train, false),
         ] {
             assert_eq!(check(parse_experiment("spec", DEPLOY).unwrap(), verb).is_ok(), ok, "{verb:?}");
+        }
+    }
+
+    #[test]
+    fn anchors_may_be_missing_where_they_are_computed() {
+        let text = r#"
+            yolov4_config { arch: "resnet" mid_anchor_shape: "[(43, 32)]" }
+            augmentation_config { output_width: 416 output_height: 320 }
+            dataset_config {
+              data_sources { label_directory_path: "labels" image_directory_path: "images" }
+              target_class_mapping { key: "car" value: "car" }
+            }
+        "#;
+        let checked = check(parse_experiment("spec", text).unwrap(), Verb::Kmeans).unwrap();
+        assert_eq!((checked.arch().heads, checked.anchors().heads().count()), (3, 1));
+        for broken in
+            [text.replace("[(43, 32)]", "43"), text.replace("data_sources", "validation_data_sources")]
+        {
+            assert!(check(parse_experiment("spec", &broken).unwrap(), Verb::Kmeans).is_err(), "{broken}");
         }
     }
 }

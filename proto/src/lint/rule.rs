@@ -16,19 +16,22 @@ pub enum Verb {
     Inference,
     /// The deployable model.
     Export,
+    /// Anchors for the training data; those of the spec may be missing.
+    Kmeans,
     /// A look at the data. That there is none is for whoever looks to say.
     Dataset,
 }
 
-pub(super) const ALL: &[Verb] = &[Verb::Train, Verb::Evaluate, Verb::Inference, Verb::Export, Verb::Dataset];
+pub(super) const ALL: &[Verb] =
+    &[Verb::Train, Verb::Evaluate, Verb::Inference, Verb::Export, Verb::Kmeans, Verb::Dataset];
 /// Whoever runs a network.
 pub(super) const NETWORK: &[Verb] = &[Verb::Train, Verb::Evaluate, Verb::Inference, Verb::Export];
 pub(super) const TRAIN: &[Verb] = &[Verb::Train];
 /// Whoever reads the training data.
-pub(super) const TRAIN_DATASET: &[Verb] = &[Verb::Train, Verb::Dataset];
+pub(super) const TRAINING_DATA: &[Verb] = &[Verb::Train, Verb::Kmeans, Verb::Dataset];
 pub(super) const TRAIN_EVALUATE: &[Verb] = &[Verb::Train, Verb::Evaluate];
 /// Whoever reads the validation data.
-pub(super) const TRAIN_EVALUATE_DATASET: &[Verb] = &[Verb::Train, Verb::Evaluate, Verb::Dataset];
+pub(super) const VALIDATION_DATA: &[Verb] = &[Verb::Train, Verb::Evaluate, Verb::Dataset];
 pub(super) const BATCHED: &[Verb] = &[Verb::Train, Verb::Evaluate, Verb::Inference];
 pub(super) const EXPORT: &[Verb] = &[Verb::Export];
 

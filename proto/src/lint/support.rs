@@ -2,9 +2,9 @@
 //!
 //! Work that adds a feature removes its row here.
 
-use super::rule::{ALL, TRAIN, TRAIN_EVALUATE, Verb};
+use super::rule::{NETWORK, TRAIN, Verb};
 use crate::prototxt::Diagnostic;
-use crate::spec::{DataSource, Experiment, Parsed};
+use crate::spec::{Experiment, Parsed};
 
 /// One feature of the original that is not there yet.
 struct Gap {
@@ -15,16 +15,6 @@ struct Gap {
 }
 
 const GAPS: &[Gap] = &[
-    Gap {
-        what: "TFRecord training data",
-        verbs: TRAIN,
-        used: |e| tfrecords("data_sources", &e.dataset().data_sources),
-    },
-    Gap {
-        what: "TFRecord validation data",
-        verbs: TRAIN_EVALUATE,
-        used: |e| tfrecords("validation_data_sources", &e.dataset().validation_data_sources),
-    },
     Gap {
         what: "quantisation-aware training",
         verbs: TRAIN,
@@ -76,7 +66,7 @@ const GAPS: &[Gap] = &[
     },
     Gap {
         what: "this backbone",
-        verbs: ALL,
+        verbs: NETWORK,
         used: |e| {
             let here =
                 ["resnet", "cspdarknet_tiny", "cspdarknet_tiny_3l"].contains(&e.yolov4().arch.as_str());
@@ -111,11 +101,6 @@ fn find(
     found.collect()
 }
 
-fn tfrecords(field: &str, sources: &[DataSource]) -> Vec<String> {
-    let used = sources.iter().enumerate().filter(|(_, source)| source.tfrecords_path.is_some());
-    used.map(|(i, _)| format!("dataset_config.{field}[{i}].tfrecords_path")).collect()
-}
-
 fn when(used: bool, path: &str) -> Vec<String> {
     used.then(|| path.to_owned()).into_iter().collect()
 }
@@ -128,19 +113,13 @@ mod tests {
     #[test]
     fn refuses_by_place_and_only_where_it_matters() {
         for (text, verb, places) in [
-            ("dataset_config { data_sources { tfrecords_path: 'a' } }", Verb::Train, vec!["'a'"]),
-            ("dataset_config { data_sources { tfrecords_path: 'a' } }", Verb::Evaluate, vec![]),
-            (
-                "dataset_config { validation_data_sources { tfrecords_path: 'a' } }",
-                Verb::Evaluate,
-                vec!["'a'"],
-            ),
             (
                 "augmentation_config { mosaic_prob: 0.5 randomize_input_shape_period: 9 output_depth: 16 }",
                 Verb::Train,
                 vec![],
             ),
             ("yolov4_config { arch: 'vgg' }", Verb::Inference, vec!["'vgg'"]),
+            ("yolov4_config { arch: 'vgg' }", Verb::Kmeans, vec![]),
             ("yolov4_config { arch: 'cspdarknet_tiny_3l' freeze_bn: true }", Verb::Train, vec![]),
             (
                 "training_config { visualizer { enabled: false num_images: 3 } model_ema: t }",

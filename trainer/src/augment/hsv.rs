@@ -12,6 +12,9 @@ use rand::Rng;
 use super::Augmentation;
 use crate::kernel::simd::{Simd, dispatch};
 
+/// Pixels recoloured side by side.
+const BLOCK: usize = 64;
+
 /// One change of colour.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ColorShift {
@@ -56,21 +59,38 @@ impl ColorShift {
         }
     }
 
-    /// Red, green and blue in turn. Works on blocks of planes, whose loops the compiler turns into vectors.
+    /// Red, green and blue in turn.
     #[inline(always)]
     fn recolour<S: Subpixel>(self, values: &mut [S]) {
-        const BLOCK: usize = 64;
+        let (blocks, rest) = values.as_chunks_mut::<3>().0.as_chunks_mut::<BLOCK>();
+        for block in blocks {
+            self.recolour_block(block);
+        }
+        let mut last = [[S::default(); 3]; BLOCK];
+        last[..rest.len()].copy_from_slice(rest);
+        self.recolour_block(&mut last);
+        rest.copy_from_slice(&last[..rest.len()]);
+    }
+
+    /// By planes and in loops of known length, which the compiler turns into vectors.
+    #[inline(always)]
+    fn recolour_block<S: Subpixel>(self, pixels: &mut [[S; 3]; BLOCK]) {
         let (mut r, mut g, mut b) = ([0.0; BLOCK], [0.0; BLOCK], [0.0; BLOCK]);
-        for pixels in values.as_chunks_mut::<3>().0.chunks_mut(BLOCK) {
-            for (i, pixel) in pixels.iter().enumerate() {
-                (r[i], g[i], b[i]) = (pixel[0].to_f32(), pixel[1].to_f32(), pixel[2].to_f32());
-            }
+        for i in 0..BLOCK {
+            (r[i], g[i], b[i]) = (pixels[i][0].to_f32(), pixels[i][1].to_f32(), pixels[i][2].to_f32());
+        }
+        for i in 0..BLOCK {
+            (r[i], g[i], b[i]) = self.recolour_pixel(r[i], g[i], b[i], S::MAX);
+        }
+        // Rounded by planes too: only the shuffling is left for single pixels.
+        let mut planes = [[S::default(); BLOCK]; 3];
+        for (rounded, plane) in planes.iter_mut().zip([&r, &g, &b]) {
             for i in 0..BLOCK {
-                (r[i], g[i], b[i]) = self.recolour_pixel(r[i], g[i], b[i], S::MAX);
+                rounded[i] = S::from_f32(plane[i]);
             }
-            for (i, pixel) in pixels.iter_mut().enumerate() {
-                *pixel = [S::from_f32(r[i]), S::from_f32(g[i]), S::from_f32(b[i])];
-            }
+        }
+        for i in 0..BLOCK {
+            pixels[i] = [planes[0][i], planes[1][i], planes[2][i]];
         }
     }
 
@@ -99,7 +119,7 @@ impl ColorShift {
         let channel = |offset: f32| {
             let k = hue + offset;
             let k = if k >= 6.0 { k - 6.0 } else { k };
-            let fall = k.min(4.0 - k).max(0.0).min(1.0);
+            let fall = k.min(4.0 - k).clamp(0.0, 1.0);
             value * (1.0 - saturation * fall)
         };
         (channel(5.0), channel(3.0), channel(1.0))

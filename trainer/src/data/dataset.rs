@@ -7,16 +7,19 @@ use std::path::{Path, PathBuf};
 use oxidet_proto::kitti;
 use oxidet_proto::lint::Checked;
 use oxidet_proto::spec::{ClassMap, DataSource, DatasetConfig};
-use oxidet_vision::PxBox;
 use oxidet_vision::image::Header;
+use oxidet_vision::{ImageError, PxBox};
 use rayon::prelude::*;
 
 use super::DataError;
 use super::folders::{pair, read_labels};
-use super::image_file::{read_header_of_depth, read_picture};
+use super::image_file::{read_header, read_picture};
+use super::records::{Fold, record_entries};
 
-/// Label files named in one message.
+/// Label files or images named in one message.
 const NAMED: usize = 20;
+/// Images read side by side; what is in memory of their labels at a time.
+const AT_ONCE: usize = 1024;
 
 /// Images with their objects.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -106,8 +109,8 @@ pub struct DatasetRequest<'a> {
     pub config: &'a DatasetConfig,
     /// Classes.
     pub classes: &'a ClassMap,
-    /// Bits per channel that images must have: 8 or 16.
-    pub depth: u8,
+    /// Bits per channel that images must have, 8 or 16; `None` takes any.
+    pub depth: Option<u8>,
     /// What happens to images that cannot be read.
     pub bad_images: BadImages,
 }
@@ -116,16 +119,24 @@ impl<'a> DatasetRequest<'a> {
     /// As the spec asks.
     pub fn new(spec: &'a Checked, bad_images: BadImages) -> Self {
         let depth = if spec.augmentation().output_depth == 16 { 16 } else { 8 };
-        Self { config: spec.dataset(), classes: spec.classes(), depth, bad_images }
+        Self { config: spec.dataset(), classes: spec.classes(), depth: Some(depth), bad_images }
     }
 }
 
 /// An image and its objects as a source gives them.
-pub(super) struct Labelled {
+pub(super) struct Entry {
     pub(super) image: PathBuf,
     /// Width and height that the labels were made for, where the source says.
     pub(super) size: Option<(usize, usize)>,
-    pub(super) objects: Vec<kitti::Object>,
+    pub(super) labels: Labels,
+}
+
+/// Where the objects of an image are.
+pub(super) enum Labels {
+    /// In a KITTI label file.
+    File(PathBuf),
+    /// Here.
+    Objects(Vec<kitti::Object>),
 }
 
 impl Dataset {
@@ -134,75 +145,91 @@ impl Dataset {
     /// # Errors
     /// [`DataError`] names the folder, file or line.
     pub fn open(request: &DatasetRequest<'_>, split: Split) -> Result<Self, DataError> {
-        let mut labelled = Vec::new();
-        for source in sources(request.config, split) {
-            labelled.extend(read_source(source)?);
-        }
-        let read: Vec<Result<(Sample, Summary), Unread>> =
-            labelled.into_par_iter().map(|labelled| read_sample(labelled, request)).collect();
-
         let mut dataset = Self { classes: request.classes.names().to_vec(), ..Self::default() };
         dataset.summary.objects = vec![0; request.classes.len()];
-        for result in read {
-            match result {
-                Ok((sample, counts)) => {
-                    dataset.summary.add(&counts);
-                    dataset.samples.push(sample);
+        let (mut bad_labels, mut more) = (Vec::new(), 0);
+        let (sources, fold) = sources(request.config, split);
+        let folds = sources.iter().any(|source| source.tfrecords_path.is_some());
+        if matches!(fold, Fold::Only(_)) && !folds {
+            return Err(DataError::NoValidation);
+        }
+        for source in sources {
+            let mut entries = entries(source, fold, request.config)?;
+            loop {
+                let some = entries.by_ref().take(AT_ONCE).collect::<Result<Vec<_>, _>>()?;
+                if some.is_empty() {
+                    break;
                 }
-                Err(unread) if request.bad_images == BadImages::Skip => dataset
-                    .summary
-                    .skipped
-                    .push(Skipped { image: unread.image, why: unread.error.to_string() }),
-                Err(unread) => return Err(unread.error),
+                let read: Vec<_> = some.into_par_iter().map(|entry| read_sample(entry, request)).collect();
+                for result in read {
+                    match result {
+                        Ok((sample, counts)) => {
+                            dataset.summary.add(counts);
+                            dataset.samples.push(sample);
+                        }
+                        Err(Unread { error: DataError::Labels { files, .. }, .. }) => {
+                            if bad_labels.len() < NAMED { bad_labels.extend(files) } else { more += 1 }
+                        }
+                        Err(unread) if request.bad_images == BadImages::Skip => dataset
+                            .summary
+                            .skipped
+                            .push(Skipped { image: unread.image, why: unread.error.to_string() }),
+                        Err(unread) => return Err(unread.error),
+                    }
+                }
             }
         }
+        if !bad_labels.is_empty() {
+            return Err(DataError::Labels { files: bad_labels, more });
+        }
         if let (true, Some(first)) = (dataset.samples.is_empty(), dataset.summary.skipped.first()) {
-            return Err(DataError::NothingLeft {
-                count: dataset.summary.skipped.len(),
-                first: first.why.clone(),
-            });
+            let count = dataset.summary.skipped.len();
+            return Err(DataError::NothingLeft { count, first: first.why.clone() });
         }
         Ok(dataset)
     }
 }
 
-fn sources(config: &DatasetConfig, split: Split) -> &[DataSource] {
+/// The sources of a split, and which of their folds: without validation data, a fold of the training data is held out.
+fn sources(config: &DatasetConfig, split: Split) -> (&[DataSource], Fold) {
+    let held_out = config.validation_data_sources.is_empty();
     match split {
-        Split::Train => &config.data_sources,
-        Split::Validation => &config.validation_data_sources,
+        Split::Train if held_out => (&config.data_sources, Fold::AllBut(config.validation_fold)),
+        Split::Train => (&config.data_sources, Fold::Any),
+        Split::Validation if held_out => (&config.data_sources, Fold::Only(config.validation_fold)),
+        Split::Validation => (&config.validation_data_sources, Fold::Any),
     }
 }
 
-fn read_source(source: &DataSource) -> Result<Vec<Labelled>, DataError> {
-    let labels = source.label_directory_path.as_deref().ok_or(DataError::NoLabels)?;
-    let pairs = pair(Path::new(&source.image_directory_path), Path::new(labels))?;
-    let read: Vec<Result<Labelled, DataError>> = pairs
-        .into_par_iter()
-        .map(|(image, label)| Ok(Labelled { image, size: None, objects: read_labels(&label)? }))
-        .collect();
-    let (mut labelled, mut bad, mut more) = (Vec::with_capacity(read.len()), Vec::new(), 0);
-    for result in read {
-        match result {
-            Ok(image) => labelled.push(image),
-            Err(DataError::Labels { files, .. }) if bad.len() < NAMED => bad.extend(files),
-            Err(DataError::Labels { .. }) => more += 1,
-            Err(other) => return Err(other),
+type Entries = Box<dyn Iterator<Item = Result<Entry, DataError>>>;
+
+fn entries(source: &DataSource, fold: Fold, config: &DatasetConfig) -> Result<Entries, DataError> {
+    match (&source.label_directory_path, &source.tfrecords_path) {
+        // A folder has no folds.
+        (Some(_), _) if matches!(fold, Fold::Only(_)) => Ok(Box::new(std::iter::empty())),
+        (Some(labels), _) => {
+            let pairs = pair(Path::new(&source.image_directory_path), Path::new(labels))?;
+            let entry = |(image, label)| Ok(Entry { image, size: None, labels: Labels::File(label) });
+            Ok(Box::new(pairs.into_iter().map(entry)))
         }
+        (None, Some(pattern)) => Ok(Box::new(record_entries(source, pattern, fold, config)?)),
+        (None, None) => Err(DataError::NoLabels),
     }
-    if bad.is_empty() { Ok(labelled) } else { Err(DataError::Labels { files: bad, more }) }
 }
 
 impl Summary {
-    fn add(&mut self, other: &Self) {
+    /// Adds what another part of the same data set counts.
+    pub(crate) fn add(&mut self, other: Self) {
         self.images += other.images;
         self.negatives += other.negatives;
         self.invalid += other.invalid;
         self.difficult += other.difficult;
-        for (sum, count) in self.objects.iter_mut().zip(&other.objects) {
+        self.skipped.extend(other.skipped);
+        for (sum, count) in self.objects.iter_mut().zip(other.objects) {
             *sum += count;
         }
-        for (name, count) in &other.unmapped {
-            *self.unmapped.entry(name.clone()).or_default() += count;
+        for (name, count) in other.unmapped {
+            *self.unmapped.entry(name).or_default() += count;
         }
     }
 }
@@ -213,11 +240,17 @@ struct Unread {
     error: DataError,
 }
 
-fn read_sample(labelled: Labelled, request: &DatasetRequest<'_>) -> Result<(Sample, Summary), Unread> {
-    let Labelled { image, size, objects: found } = labelled;
-    let checked = check_image(&image, size, request);
-    let Header { width, height, .. } = match checked {
-        Ok(header) => header,
+fn read_sample(entry: Entry, request: &DatasetRequest<'_>) -> Result<(Sample, Summary), Unread> {
+    let Entry { image, size, labels } = entry;
+    let read = || {
+        let objects = match labels {
+            Labels::File(path) => read_labels(&path)?,
+            Labels::Objects(objects) => objects,
+        };
+        Ok((objects, check_image(&image, size, request)?))
+    };
+    let (found, Header { width, height, .. }) = match read() {
+        Ok(read) => read,
         Err(error) => return Err(Unread { image, error }),
     };
     let mut summary = Summary { images: 1, objects: vec![0; request.classes.len()], ..Summary::default() };
@@ -246,13 +279,17 @@ fn check_image(
     labelled: Option<(usize, usize)>,
     request: &DatasetRequest<'_>,
 ) -> Result<Header, DataError> {
-    let header = read_header_of_depth(path, request.depth)?;
+    let header = read_header(path)?;
+    if let Some(wanted) = request.depth.filter(|wanted| *wanted != header.depth) {
+        let source = ImageError::Depth { found: header.depth, wanted };
+        return Err(DataError::Image { path: path.to_owned(), source });
+    }
     let found = (header.width, header.height);
     if let Some(labelled) = labelled.filter(|labelled| *labelled != found) {
         return Err(DataError::OtherSize { path: path.to_owned(), labelled, found });
     }
     if request.bad_images == BadImages::Skip {
-        read_picture(path, request.depth)?;
+        read_picture(path, header.depth)?;
     }
     Ok(header)
 }
@@ -288,7 +325,7 @@ mod tests {
 
     fn open(root: &Path, classes: &ClassMap, bad_images: BadImages) -> Result<Dataset, DataError> {
         let config = DatasetConfig { data_sources: vec![source(root)], ..DatasetConfig::default() };
-        Dataset::open(&DatasetRequest { config: &config, classes, depth: 8, bad_images }, Split::Train)
+        Dataset::open(&DatasetRequest { config: &config, classes, depth: Some(8), bad_images }, Split::Train)
     }
 
     fn folder(files: &[(&str, &[u8])]) -> tempfile::TempDir {

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use oxidet_proto::kitti::KittiError;
+use oxidet_proto::tfrecord::{FrameError, RecordError};
 use oxidet_vision::ImageError;
 
 use super::image_file::EXTENSIONS;
@@ -84,6 +85,38 @@ pub enum DataError {
         /// The folder.
         path: PathBuf,
     },
+    /// A record cannot be read.
+    #[error("{}: {source}", path.display())]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// Where, and what is wrong.
+        source: RecordError,
+    },
+    /// A record does not describe an image.
+    #[error("{}: record {}: {source}", path.display(), index + 1)]
+    Frame {
+        /// The file.
+        path: PathBuf,
+        /// Its place in the file, from 0.
+        index: usize,
+        /// What is wrong.
+        source: FrameError,
+    },
+    /// A pattern of files that leads nowhere.
+    #[error("{}: {what}", pattern.display())]
+    Pattern {
+        /// The pattern.
+        pattern: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// Nothing to validate on.
+    #[error(
+        "the spec has no validation_data_sources; a fold of the training data can be held out of TFRecords only, \
+         not of label folders"
+    )]
+    NoValidation,
     /// A source without labels.
     #[error("a data source has neither label_directory_path nor tfrecords_path; give it one of them")]
     NoLabels,

@@ -4,8 +4,8 @@ use std::fs;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
+use oxidet_vision::Picture;
 use oxidet_vision::image::{Header, header};
-use oxidet_vision::{ImageError, Picture};
 
 use super::DataError;
 
@@ -45,16 +45,6 @@ pub fn read_header(path: &Path) -> Result<Header, DataError> {
     }
     file.read_to_end(&mut head).map_err(failed)?;
     header(&head).map_err(|source| DataError::Image { path: path.to_owned(), source })
-}
-
-/// As [`read_header`], and refuses images that have not `depth` bits per channel.
-pub(super) fn read_header_of_depth(path: &Path, depth: u8) -> Result<Header, DataError> {
-    let header = read_header(path)?;
-    if header.depth == depth {
-        return Ok(header);
-    }
-    let source = ImageError::Depth { found: header.depth, wanted: depth };
-    Err(DataError::Image { path: path.to_owned(), source })
 }
 
 /// The picture in a file of `depth` bits per channel.

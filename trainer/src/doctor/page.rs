@@ -243,7 +243,7 @@ fn colour(class: usize) -> String {
 fn prose(text: &str) -> String {
     let parts = escape(text);
     let parts: Vec<&str> = parts.split('`').collect();
-    if parts.len() % 2 == 0 {
+    if parts.len().is_multiple_of(2) {
         return parts.join("`");
     }
     let part = |(i, part): (usize, &&str)| {

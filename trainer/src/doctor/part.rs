@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use oxidet_graph::preprocess_from_spec;
 use oxidet_proto::lint::Checked;
 use oxidet_proto::spec::DatasetConfig;
 
@@ -78,7 +79,7 @@ pub(super) fn open(
         }
     }
     part.classes = classes::count_classes(&part.dataset, input);
-    skipped(&part, DatasetRequest::new(spec, BadImages::Skip).depth, findings);
+    skipped(&part, depth(spec), findings);
     let images = part.dataset.samples.len();
     if images == 0 && !failed {
         let message =
@@ -126,29 +127,18 @@ fn open_source(
     let strict = DatasetRequest { config, ..DatasetRequest::new(spec, BadImages::Stop) };
     // Looking decodes every image. Only where one fails is the set opened again without the bad ones, which decodes all.
     if let Ok(dataset) = Dataset::open(&strict, split)
-        && let Ok(looks) = look_at(&dataset.samples, strict.depth, listen)
+        && let Ok(looks) = look_at(&dataset.samples, depth(spec), listen)
     {
         return Ok((dataset, looks));
     }
     let dataset = Dataset::open(&DatasetRequest { bad_images: BadImages::Skip, ..strict }, split)?;
-    let looks = look_at(&dataset.samples, strict.depth, listen)?;
+    let looks = look_at(&dataset.samples, depth(spec), listen)?;
     Ok((dataset, looks))
 }
 
 fn append(to: &mut Dataset, from: Dataset) {
     to.samples.extend(from.samples);
-    let (sum, more) = (&mut to.summary, from.summary);
-    sum.images += more.images;
-    sum.negatives += more.negatives;
-    sum.invalid += more.invalid;
-    sum.difficult += more.difficult;
-    sum.skipped.extend(more.skipped);
-    for (sum, count) in sum.objects.iter_mut().zip(more.objects) {
-        *sum += count;
-    }
-    for (name, count) in more.unmapped {
-        *sum.unmapped.entry(name).or_default() += count;
-    }
+    to.summary.add(from.summary);
 }
 
 fn unreadable(split: Split, error: &DataError) -> Finding {
@@ -164,6 +154,11 @@ fn unreadable(split: Split, error: &DataError) -> Finding {
     };
     let help = "mend this first: nothing else can be said about this source before";
     Finding::new("D101", Severity::Error, split, message, help).at(places.into_iter().map(Example::text))
+}
+
+/// Bits per channel that the spec promises.
+fn depth(spec: &Checked) -> u8 {
+    preprocess_from_spec(spec.augmentation()).depth
 }
 
 /// Images that were left out, those of another depth apart.

@@ -94,9 +94,9 @@ impl<'a> Run<'a> {
             }
         })?;
         let budget = CacheBudget::new(request.images.cache_bytes);
-        let validation_images = ImageStore::new(&validation, open.depth, budget.clone());
+        let validation_images = ImageStore::new(&validation, detector.preprocess.depth, budget.clone());
         let dataset = Arc::new(dataset);
-        let images = ImageStore::new(&dataset, open.depth, budget);
+        let images = ImageStore::new(&dataset, detector.preprocess.depth, budget);
         let data = TrainingData::new(dataset, images, TrainingSettings::from_spec(spec, state.seed));
         let steps_per_epoch = data.steps_per_epoch();
         let settings =

@@ -32,7 +32,7 @@ impl Subpixel for u8 {
 
     #[inline(always)]
     fn from_f32(value: f32) -> Self {
-        (value + 0.5) as Self
+        round(value, <Self as Subpixel>::MAX) as Self
     }
 
     fn view(picture: &Picture) -> Option<&Image<Self>> {
@@ -51,12 +51,21 @@ impl Subpixel for u16 {
 
     #[inline(always)]
     fn from_f32(value: f32) -> Self {
-        (value + 0.5) as Self
+        round(value, <Self as Subpixel>::MAX) as Self
     }
 
     fn view(picture: &Picture) -> Option<&Image<Self>> {
         if let Picture::Sixteen(image) = picture { Some(image) } else { None }
     }
+}
+
+/// `value` rounded, between 0 and `most`, which is below 2³¹; 0 when it is no number. Made for loops: compilers turn this into
+/// vectors, and a checked cast not.
+#[inline(always)]
+fn round(value: f32, most: f32) -> i32 {
+    let inside = (value + 0.5).max(0.0).min(most);
+    // SAFETY: `max` has made 0 of a NaN, and nothing is beyond `most`.
+    unsafe { inside.to_int_unchecked() }
 }
 
 pub(super) mod sealed {

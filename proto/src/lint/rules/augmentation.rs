@@ -1,7 +1,7 @@
 //! `augmentation_config`: input size and augmentation.
 
 use crate::lint::findings::Findings;
-use crate::lint::rule::{ALL, Bounds, Rule, TRAIN, above, at_least};
+use crate::lint::rule::{ALL, Bounds, NETWORK, Rule, TRAIN, above, at_least};
 use crate::spec::{AugmentationConfig, Experiment};
 
 const SHARE: Bounds = at_least(0.0).up_to(1.0);
@@ -75,18 +75,23 @@ pub(super) const RULES: &[Rule<Experiment>] = &[
             multiple_of_32("output_height", augmentation.output_height, findings);
         }
     }),
-    Rule::test("S213", ALL, "`output_channel` must be 1 or 3", |spec, findings| {
+    Rule::test("S213", NETWORK, "`output_channel` must be 1 or 3", |spec, findings| {
         if spec.augmentation_config.as_ref().is_some_and(|a| !matches!(a.output_channel, 1 | 3)) {
             let finding =
                 findings.error("augmentation_config.output_channel", "`output_channel` must be 1 or 3");
             finding.help("3 for colour images, 1 for gray ones");
         }
     }),
-    Rule::test("S214", ALL, "`output_depth` must be 8, or 16 with one channel", depth_fits_channels),
-    Rule::test("S215", ALL, "16-bit images must be PNG", sixteen_bit_is_png),
-    Rule::test("S216", ALL, "`image_mean` must have a value for each channel", mean_is_complete),
-    Rule::test("S217", ALL, "`image_mean` should have no values of other channels", mean_has_no_strangers),
-    Rule::test("S218", ALL, "`image_mean` must hold finite numbers", |spec, findings| {
+    Rule::test("S214", NETWORK, "`output_depth` must be 8, or 16 with one channel", depth_fits_channels),
+    Rule::test("S215", NETWORK, "16-bit images must be PNG", sixteen_bit_is_png),
+    Rule::test("S216", NETWORK, "`image_mean` must have a value for each channel", mean_is_complete),
+    Rule::test(
+        "S217",
+        NETWORK,
+        "`image_mean` should have no values of other channels",
+        mean_has_no_strangers,
+    ),
+    Rule::test("S218", NETWORK, "`image_mean` must hold finite numbers", |spec, findings| {
         for (channel, mean) in &spec.augmentation().image_mean {
             if !mean.is_finite() {
                 findings.error(&mean_path(channel), "a mean must be a finite number");

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::lint::findings::Findings;
-use crate::lint::rule::{ALL, Rule, TRAIN, TRAIN_DATASET, TRAIN_EVALUATE, TRAIN_EVALUATE_DATASET};
+use crate::lint::rule::{ALL, Rule, TRAIN, TRAIN_EVALUATE, TRAINING_DATA, VALIDATION_DATA, Verb};
 use crate::spec::{DataSource, DatasetConfig, Experiment};
 
 pub(super) const RULES: &[Rule<Experiment>] = &[
@@ -17,19 +17,16 @@ pub(super) const RULES: &[Rule<Experiment>] = &[
     ),
     Rule::test("S114", ALL, "target classes should differ in more than case", targets_differ),
     Rule::test("S115", ALL, "class names should have no spaces", names_have_no_spaces),
-    Rule::test("S121", TRAIN, "there must be training data", |spec, findings| {
+    Rule::test("S121", &[Verb::Train, Verb::Kmeans], "there must be training data", |spec, findings| {
         if spec.dataset_config.as_ref().is_some_and(|d| d.data_sources.is_empty()) {
             let finding = findings.error("dataset_config.data_sources", "there is no training data");
             finding.help("add `data_sources { label_directory_path: \"…\" image_directory_path: \"…\" }`");
         }
     }),
-    Rule::test("S122", TRAIN_DATASET, "training data must be of one label format", |spec, findings| {
-        one_format(&TRAINING.of(spec), findings);
-    }),
-    Rule::test("S123", TRAIN_DATASET, "training data must name its labels", |spec, findings| {
+    Rule::test("S123", TRAINING_DATA, "training data must name its labels", |spec, findings| {
         has_labels(&TRAINING.of(spec), findings);
     }),
-    Rule::test("S124", TRAIN_DATASET, "training data must name its images", |spec, findings| {
+    Rule::test("S124", TRAINING_DATA, "training data must name its images", |spec, findings| {
         has_images(&TRAINING.of(spec), findings);
     }),
     Rule::test("S125", TRAIN, "`source_weight` must be at least 0", |spec, findings| {
@@ -41,7 +38,7 @@ pub(super) const RULES: &[Rule<Experiment>] = &[
             }
         }
     }),
-    Rule::test("S126", TRAIN_DATASET, "TFRecord training data needs `image_extension`", |spec, findings| {
+    Rule::test("S126", TRAINING_DATA, "TFRecord training data needs `image_extension`", |spec, findings| {
         has_extension(spec.dataset(), &TRAINING.of(spec), findings);
     }),
     Rule::test("S127", ALL, "`image_extension` should have no dot", |spec, findings| {
@@ -52,24 +49,16 @@ pub(super) const RULES: &[Rule<Experiment>] = &[
                 .help(format!("write \"{bare}\""));
         }
     }),
-    Rule::test(
-        "S131",
-        TRAIN_EVALUATE_DATASET,
-        "validation data must be of one label format",
-        |spec, findings| {
-            one_format(&VALIDATION.of(spec), findings);
-        },
-    ),
     Rule::test("S132", TRAIN_EVALUATE, "there must be validation data", has_validation),
-    Rule::test("S133", TRAIN_EVALUATE_DATASET, "validation data must name its labels", |spec, findings| {
+    Rule::test("S133", VALIDATION_DATA, "validation data must name its labels", |spec, findings| {
         has_labels(&VALIDATION.of(spec), findings);
     }),
-    Rule::test("S134", TRAIN_EVALUATE_DATASET, "validation data must name its images", |spec, findings| {
+    Rule::test("S134", VALIDATION_DATA, "validation data must name its images", |spec, findings| {
         has_images(&VALIDATION.of(spec), findings);
     }),
     Rule::test(
         "S136",
-        TRAIN_EVALUATE_DATASET,
+        VALIDATION_DATA,
         "TFRecord validation data needs `image_extension`",
         |spec, findings| {
             has_extension(spec.dataset(), &VALIDATION.of(spec), findings);
@@ -186,14 +175,6 @@ impl Sources<'_> {
 
     fn of_records(&self) -> impl Iterator<Item = (usize, &DataSource)> {
         self.sources.iter().enumerate().filter(|(_, source)| source.tfrecords_path.is_some())
-    }
-}
-
-fn one_format(group: &Sources<'_>, findings: &mut Findings<'_>) {
-    if let (Some(_), Some((i, _))) = (group.of_labels().next(), group.of_records().next()) {
-        let message = format!("`{}` mixes label folders and TFRecords", group.field);
-        let finding = findings.error(&group.path(i, "tfrecords_path"), message);
-        finding.help("use one label format for all of them");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::anchors;
 use crate::lint::findings::Findings;
-use crate::lint::rule::{ALL, Bounds, Rule, TRAIN, above, at_least};
+use crate::lint::rule::{ALL, Bounds, NETWORK, Rule, TRAIN, above, at_least};
 use crate::prototxt::closest;
 use crate::spec::Experiment;
 use crate::spec::arch::{ARCHS, find};
@@ -19,8 +19,8 @@ macro_rules! read {
 
 pub(super) const RULES: &[Rule<Experiment>] = &[
     Rule::test("S401", ALL, "`arch` must be a known backbone", arch_is_known),
-    Rule::test("S402", ALL, "`nlayers` must be a depth that the backbone comes in", depth_is_known),
-    Rule::test("S403", ALL, "`activation` should have an effect", activation_acts),
+    Rule::test("S402", NETWORK, "`nlayers` must be a depth that the backbone comes in", depth_is_known),
+    Rule::test("S403", NETWORK, "`activation` should have an effect", activation_acts),
     Rule::test("S404", TRAIN, "ids of `freeze_blocks` should have an effect", freezing_acts),
     Rule::range(
         "S411",
@@ -88,13 +88,13 @@ pub(super) const RULES: &[Rule<Experiment>] = &[
         "the exponent of the focal loss; 0 turns it off",
     ),
     Rule::test("S421", ALL, "anchors must be lists of pairs of positive numbers", anchors::can_be_read),
-    Rule::test("S422", ALL, "there must be anchors for every head, and for no other", anchors::fit_heads),
-    Rule::test("S423", ALL, "every head must have as many anchors", anchors::are_as_many),
-    Rule::test("S424", ALL, "anchors should grow from small to big", anchors::grow),
-    Rule::test("S425", ALL, "anchors should fit into the input", anchors::fit_input),
+    Rule::test("S422", NETWORK, "there must be anchors for every head, and for no other", anchors::fit_heads),
+    Rule::test("S423", NETWORK, "every head must have as many anchors", anchors::are_as_many),
+    Rule::test("S424", NETWORK, "anchors should grow from small to big", anchors::grow),
+    Rule::test("S425", NETWORK, "anchors should fit into the input", anchors::fit_input),
     Rule::range(
         "S431",
-        ALL,
+        NETWORK,
         "yolov4_config.big_grid_xy_extend",
         read!(big_grid_xy_extend),
         EXTEND,
@@ -102,7 +102,7 @@ pub(super) const RULES: &[Rule<Experiment>] = &[
     ),
     Rule::range(
         "S432",
-        ALL,
+        NETWORK,
         "yolov4_config.mid_grid_xy_extend",
         read!(mid_grid_xy_extend),
         EXTEND,
@@ -110,7 +110,7 @@ pub(super) const RULES: &[Rule<Experiment>] = &[
     ),
     Rule::range(
         "S433",
-        ALL,
+        NETWORK,
         "yolov4_config.small_grid_xy_extend",
         read!(small_grid_xy_extend),
         EXTEND,
@@ -118,7 +118,7 @@ pub(super) const RULES: &[Rule<Experiment>] = &[
     ),
     Rule::test(
         "S434",
-        ALL,
+        NETWORK,
         "`small_grid_xy_extend` must be 0 when there is no small head",
         |spec, findings| {
             let two_heads = find(&spec.yolov4().arch).is_some_and(|arch| arch.heads == 2);

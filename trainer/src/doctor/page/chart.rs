@@ -138,9 +138,9 @@ pub(super) fn boxes_per_image(report: &Report) -> String {
             bins[boxes / width] += images;
         }
         let tallest = bins.iter().max().copied().unwrap_or(1).max(1);
-        let _ = write!(
+        let _ = writeln!(
             out,
-            "<figure><svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"Boxes per image\">\n",
+            "<figure><svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"Boxes per image\">",
             (BINS + 1) * BAR,
             HEIGHT + 34.0
         );
