@@ -114,7 +114,7 @@ fn shown_pictures_come_with_their_recipes() {
     fs::write(dir.join("spec.txt"), spec.replace("mosaic_min_ratio", "mosaic_prob: 0.5 mosaic_min_ratio"))
         .unwrap();
     let show = |line: &str, folder: &str| {
-        let run = oxidet(dir, &format!("dataset show spec.txt -o {folder} {line}"));
+        let run = oxidet(dir, &format!("dataset show spec.txt -o {folder}{line}"));
         assert_eq!(run.code, 0, "{line}: {}", run.told());
         fs::read_to_string(dir.join(folder).join("recipes.txt")).unwrap()
     };
@@ -131,11 +131,11 @@ fn shown_pictures_come_with_their_recipes() {
         fs::read(dir.join("a/contact_sheet.jpg")).unwrap(),
         fs::read(dir.join("b/contact_sheet.jpg")).unwrap()
     );
-    assert_ne!(show("--epoch 1", "c"), recipes);
-    assert_ne!(show("--seed 9", "d"), recipes);
-    assert_eq!(show("-n 2", "e").matches("canvas").count(), 2);
+    assert_ne!(show(" --epoch 1", "c"), recipes);
+    assert_ne!(show(" --seed 9", "d"), recipes);
+    assert_eq!(show(" -n 2", "e").matches("canvas").count(), 2);
     assert_eq!(
-        show("--split val", "f"),
+        show(" --split val", "f"),
         "000_v.jpg: canvas 96x64\n  v.png: 96x64 letterboxed to 96x64 at (0, 0)\n"
     );
 }
