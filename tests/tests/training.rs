@@ -29,7 +29,8 @@ fn draw(dir: &Path, images: usize) {
     }
 }
 
-fn spec(dir: &Path, load: &str) -> Checked {
+/// `load` goes to `training_config`, `vary` to `augmentation_config`.
+fn spec(dir: &Path, load: &str, vary: &str) -> Checked {
     let dir = dir.display();
     let source = format!("label_directory_path: \"{dir}/labels\" image_directory_path: \"{dir}/images\"");
     let text = format!(
@@ -49,8 +50,7 @@ eval_config {{ batch_size: 4 matching_iou_threshold: 0.5 }}
 nms_config {{ confidence_threshold: 0.01 clustering_iou_threshold: 0.5 top_k: 100 }}
 augmentation_config {{
   hue: 0.1 saturation: 1.2 exposure: 1.2 horizontal_flip: 0.5 vertical_flip: 0.5 jitter: 0.1
-  output_width: 64 output_height: 64 output_channel: 3
-  mosaic_prob: 0.3 mosaic_min_ratio: 0.2 randomize_input_shape_period: 2
+  output_width: 64 output_height: 64 output_channel: 3 mosaic_min_ratio: 0.2 {vary}
 }}
 dataset_config {{
   data_sources {{ {source} }} validation_data_sources {{ {source} }}
@@ -96,17 +96,20 @@ fn a_stopped_and_resumed_run_ends_where_an_uninterrupted_one_does() {
     draw(data.path(), 10);
     let results = tempfile::tempdir().expect("a folder");
     let whole = results.path().join("whole");
-    let (uninterrupted, losses) = run(&spec(data.path(), ""), &whole, None, None);
+    let vary = "mosaic_prob: 0.3 randomize_input_shape_period: 2";
+    let (uninterrupted, losses) = run(&spec(data.path(), "", vary), &whole, None, None);
     assert_eq!(losses.len(), 6);
+    // Sums over the rows of a network compare between inputs of one size only.
+    let (_, losses) = run(&spec(data.path(), "", ""), &results.path().join("fixed"), None, None);
     assert!(losses[5] < losses[0] / 2.0, "the loss falls: {losses:?}");
 
     // Three steps an epoch: seven steps end inside the third.
     let parts = results.path().join("parts");
     let key = Passphrase::new("key".into()).expect("not empty");
-    let (stopped, _) = run(&spec(data.path(), ""), &parts, Some(&key), Some(7));
+    let (stopped, _) = run(&spec(data.path(), "", vary), &parts, Some(&key), Some(7));
     assert!(stopped.interrupted);
     let load = format!("resume_model_path: \"{}\"", stopped.checkpoint.display());
-    let (resumed, _) = run(&spec(data.path(), &load), &parts, Some(&key), None);
+    let (resumed, _) = run(&spec(data.path(), &load, vary), &parts, Some(&key), None);
     assert_eq!(resumed.checkpoint.file_name(), uninterrupted.checkpoint.file_name());
 
     let read = |path: &Path, key| read_checkpoint(path, key).unwrap_or_else(|error| panic!("{error}"));
@@ -125,15 +128,15 @@ fn a_run_starts_from_the_weights_of_another() {
     let data = tempfile::tempdir().expect("a folder");
     draw(data.path(), 4);
     let results = tempfile::tempdir().expect("a folder");
-    let (first, _) = run(&spec(data.path(), ""), &results.path().join("first"), None, None);
+    let (first, _) = run(&spec(data.path(), "", ""), &results.path().join("first"), None, None);
     let load = format!("pretrain_model_path: \"{}\"", first.checkpoint.display());
-    let (_, losses) = run(&spec(data.path(), &load), &results.path().join("second"), None, None);
-    let (_, from_scratch) = run(&spec(data.path(), ""), &results.path().join("third"), None, None);
+    let (_, losses) = run(&spec(data.path(), &load, ""), &results.path().join("second"), None, None);
+    let (_, from_scratch) = run(&spec(data.path(), "", ""), &results.path().join("third"), None, None);
     assert!(losses[0] < 0.75 * from_scratch[0], "{losses:?} {from_scratch:?}");
 
     let nonsense = results.path().join("nonsense.tlt");
     fs::write(&nonsense, b"no checkpoint").expect("written");
-    let spec = spec(data.path(), &format!("pretrain_model_path: \"{}\"", nonsense.display()));
+    let spec = spec(data.path(), &format!("pretrain_model_path: \"{}\"", nonsense.display()), "");
     let stop = AtomicBool::new(false);
     let request = TrainRequest {
         spec: &spec,
