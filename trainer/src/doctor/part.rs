@@ -72,6 +72,8 @@ pub(super) fn open(
                 append(&mut part.dataset, dataset);
                 part.looks.extend(looks);
             }
+            // Said below, in the words for both splits.
+            Err(DataError::NoValidation) => {}
             Err(error) => {
                 failed = true;
                 findings.push(unreadable(split, &error));
