@@ -18,8 +18,14 @@ pub struct DataArgs {
     #[arg(long)]
     skip_bad_images: bool,
     /// Memory for decoded images, such as 4GiB; more makes training on large data sets faster
-    #[arg(long, value_name = "SIZE", default_value_t = Self::default().cache_ram)]
+    #[arg(long, value_name = "SIZE", default_value_t = Self::default().cache_ram, value_parser = size)]
     cache_ram: ByteSize,
+}
+
+fn size(text: &str) -> Result<ByteSize, String> {
+    let has_unit = text == "0" || text.ends_with(|c: char| c.is_ascii_alphabetic());
+    let size = text.parse::<ByteSize>().ok().filter(|_| has_unit);
+    size.ok_or_else(|| "a size with its unit is needed, such as 800MB or 4GiB; 0 keeps nothing".into())
 }
 
 impl Default for DataArgs {

@@ -79,6 +79,9 @@ pub enum Problem {
         /// The id.
         id: u64,
     },
+    /// A file given twice.
+    #[error("two images have the file_name {0:?}; keep one entry, with the annotations of both")]
+    DuplicateFile(String),
     /// A category without a name.
     #[error("category {0} has an empty name; name it")]
     EmptyName(u64),
@@ -184,11 +187,14 @@ pub fn parse(name: &str, bytes: &[u8]) -> Result<Coco, CocoError> {
         }
     }
 
-    let mut places = BTreeMap::new();
+    let (mut places, mut files) = (BTreeMap::new(), BTreeSet::new());
     let mut images: Vec<Image> = Vec::with_capacity(document.images.len());
     for RawImage { id, file_name, width, height } in document.images {
         if places.insert(id, images.len()).is_some() {
             problems.push(Problem::Duplicate { kind: "images", id });
+        }
+        if !files.insert(file_name.clone()) {
+            problems.push(Problem::DuplicateFile(file_name.clone()));
         }
         match (width, height) {
             (None | Some(0), _) | (_, None | Some(0)) => problems.push(Problem::NoSize(id)),

@@ -1,7 +1,7 @@
 //! The box sizes of a data set, for clustering into anchors.
 //!
 //! Sizes are shares of the image: training stretches an image to the network's input (jitter and mosaic tiles do), so a share of
-//! the image is the same share of the input. Boxes are taken as labelled, not clipped to the image.
+//! the image is the same share of the input. Boxes are clipped to the image, as they are there.
 
 use std::collections::BTreeMap;
 
@@ -49,7 +49,7 @@ impl BoxSizes {
         let (width, height) = (filter.input.0 as f32, filter.input.1 as f32);
         for sample in &dataset.samples {
             for object in &sample.objects {
-                let b = &object.bbox;
+                let b = object.bbox.clip(sample.width, sample.height);
                 let (w, h) = ((b.x2 - b.x1) / sample.width as f32, (b.y2 - b.y1) / sample.height as f32);
                 if object.difficult && !filter.include_difficult {
                     boxes.difficult += 1;
@@ -115,7 +115,7 @@ mod tests {
 
         let all = SizeFilter { input: (400, 400), above: (0.0, 0.0), include_difficult: true };
         let boxes = BoxSizes::of(&dataset, &all);
-        assert_eq!(boxes.sizes, [(0.25, 0.5), (1.0, 0.5), (0.1, 0.05)]);
+        assert_eq!(boxes.sizes, [(0.25, 0.5), (0.95, 0.5), (0.1, 0.05)]);
         assert_eq!((boxes.invalid, boxes.ignored()), (1, 2));
         assert_eq!(boxes.unmapped, BTreeMap::from([("dontCARE".to_owned(), 1)]));
 

@@ -22,7 +22,7 @@ use std::path::PathBuf;
 use oxidet_proto::spec::DatasetExportConfig;
 use rayon::prelude::*;
 
-use crate::data::BadImages;
+use crate::data::{BadImages, DataError};
 
 pub use error::{ConvertError, Problems};
 pub use fold::Role;
@@ -35,6 +35,9 @@ use modifier::Modifier;
 
 /// Images whose labels are read side by side.
 const AT_ONCE: usize = 512;
+
+/// Names of shards have five digits.
+const MAX_SHARDS: u32 = 99_999;
 
 /// What to convert, and to what.
 #[derive(Clone, Debug)]
@@ -92,12 +95,16 @@ pub fn convert(
     request: &ConvertRequest,
     report: &mut dyn FnMut(Event<'_>),
 ) -> Result<ConvertSummary, ConvertError> {
-    let Listed { folds, modifier, image_root, extension, unlabelled } = list(request)?;
+    let Listed { folds, modifier, image_root, extension, unlabelled, unnamed } = list(request)?;
+    if let Some(fold) = folds.iter().find(|fold| fold.shards > MAX_SHARDS) {
+        return Err(ConvertError::TooManyShards { shards: fold.shards, most: MAX_SHARDS });
+    }
     let mut summary = ConvertSummary {
         folds: folds.iter().map(Fold::summary).collect(),
         image_root,
         extension,
         unlabelled,
+        unnamed,
         ..ConvertSummary::default()
     };
     report(Event::Dealt(&summary.folds));
@@ -123,6 +130,8 @@ struct Listed {
     extension: String,
     /// Images that count as empty because they have no label file.
     unlabelled: usize,
+    /// Images of the folder that no sequence names.
+    unnamed: usize,
 }
 
 fn list(request: &ConvertRequest) -> Result<Listed, ConvertError> {
@@ -158,6 +167,17 @@ struct Reading {
 }
 
 impl Reading {
+    /// Whether what was read may be put into place.
+    fn finish(&mut self, taken: usize) -> Result<(), ConvertError> {
+        std::mem::take(&mut self.problems).into_result()?;
+        match self.skipped.first() {
+            Some(first) if taken == 0 => {
+                Err(DataError::NothingLeft { count: self.skipped.len(), first: first.clone() }.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Reads `items` in order and gives each to `take`; problems are collected, and from the first on nothing is given any more.
     fn read_all<'a>(
         &mut self,

@@ -165,7 +165,7 @@ fn request(args: &DatasetConvertArgs) -> Result<ConvertRequest, Failure> {
             Source::Spec { config: Box::new(read_spec(path)?), validation_fold: args.validation_fold }
         }
     };
-    if args.output.to_string_lossy().ends_with(std::path::is_separator) {
+    if args.to == To::Tfrecord && args.output.to_string_lossy().ends_with(std::path::is_separator) {
         let output = args.output.display();
         return Err(Failure::usage(format!(
             "-o {output}: files need the start of a name, such as {output}train"
@@ -241,6 +241,9 @@ fn print(args: &DatasetConvertArgs, summary: &ConvertSummary) -> Result<(), Fail
         let more = if count > 20 { format!("\n  … and {} more", count - 20) } else { String::new() };
         console::warn(&format!("{count} images are left out:\n  {}{more}", named.join("\n  ")));
     }
+    if summary.unnamed > 0 {
+        console::warn(&format!("{} images are in no sequence and are left out", summary.unnamed));
+    }
     if summary.unlabelled > 0 {
         console::warn(&format!("{} images have no label file and count as empty", summary.unlabelled));
     }
@@ -296,8 +299,22 @@ fn dataset_config(to: To, summary: &ConvertSummary) -> Result<String, Failure> {
         Err(error) => Err(Failure::io(path, &error)),
     };
     let mut lines = vec!["dataset_config {".to_owned()];
+    let validates = summary.folds.iter().any(|fold| fold.role == Role::Validation);
+    let held_out = to == To::Tfrecord && !validates && summary.folds.len() > 1;
+    if held_out {
+        // Nobody has said which fold is for validation: training takes one from the others.
+        lines.push("  data_sources {".to_owned());
+        lines.push(format!("    tfrecords_path: {}", quoted(&summary.all_folds.to_string_lossy())));
+        lines.push(format!("    image_directory_path: {}", absolute(&summary.image_root)?));
+        lines.push("  }".to_owned());
+        lines.push(
+            "  validation_fold: 0  # held out of training for validation; name the fold you want".to_owned(),
+        );
+    } else if !validates {
+        lines.push("  # Validation data is still needed: validation_data_sources { … }".to_owned());
+    }
     for role in [Role::Training, Role::Validation] {
-        for fold in summary.folds.iter().filter(|fold| fold.role == role) {
+        for fold in summary.folds.iter().filter(|fold| !held_out && fold.role == role) {
             let field = if role == Role::Training { "data_sources" } else { "validation_data_sources" };
             let labels = if to == To::Kitti { "label_directory_path" } else { "tfrecords_path" };
             let images = match to {
@@ -305,7 +322,11 @@ fn dataset_config(to: To, summary: &ConvertSummary) -> Result<String, Failure> {
                 To::Tfrecord => summary.image_root.clone(),
             };
             lines.push(format!("  {field} {{"));
-            lines.push(format!("    {labels}: {}", absolute(&fold.files)?));
+            let files = match to {
+                To::Kitti => absolute(&fold.files)?,
+                To::Tfrecord => quoted(&fold.files.to_string_lossy()),
+            };
+            lines.push(format!("    {labels}: {files}"));
             lines.push(format!("    image_directory_path: {}", absolute(&images)?));
             lines.push("  }".to_owned());
         }

@@ -50,7 +50,14 @@ pub(super) fn list(
     }
     let extension =
         first.as_deref().and_then(Path::extension).unwrap_or_default().to_string_lossy().into_owned();
-    Ok(Listed { folds, modifier: Modifier::default(), image_root: root, extension, unlabelled: 0 })
+    Ok(Listed {
+        folds,
+        modifier: Modifier::default(),
+        image_root: root,
+        extension,
+        unlabelled: 0,
+        unnamed: 0,
+    })
 }
 
 fn item(root: &Path, folder: &str, image: Image) -> Item {

@@ -73,6 +73,23 @@ pub enum ConvertError {
         /// Sequences there are.
         sequences: usize,
     },
+    /// More shards than their names can number.
+    #[error("num_shards is {shards}; at most {most} are written, and a few are plenty")]
+    TooManyShards {
+        /// Shards asked for.
+        shards: u32,
+        /// The most.
+        most: u32,
+    },
+    /// An image in a folder below the image folder.
+    #[error(
+        "{image} is in a folder below its image folder, where label folders are not looked for; \
+         move the images into one folder, or convert to tfrecord"
+    )]
+    SubFolder {
+        /// The image, without extension.
+        image: String,
+    },
     /// A validation fold that does not exist.
     #[error("the validation fold is {fold}, but folds are numbered from 0 and there are {count}")]
     NoSuchFold {

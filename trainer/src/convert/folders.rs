@@ -98,5 +98,6 @@ pub(super) fn list(folders: &Folders, seed: u64, mixed: bool) -> Result<Listed, 
         image_root: Path::new(&folders.images).to_owned(),
         extension,
         unlabelled: missing.len(),
+        unnamed: 0,
     })
 }

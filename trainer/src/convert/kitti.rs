@@ -29,12 +29,14 @@ pub(super) fn list(
     let images = root.join(&config.image_dir_name);
     let stems = stems(&images, ending)?;
     let item = |stem: &String| item(config, &root, ending, stem);
+    let mut unnamed = 0;
     let folds = if config.partition_mode == "sequence" {
         let path = root.join(&config.kitti_sequence_to_frames_file);
         let sequences = sequences(&path)?;
         check_frames(&path, &sequences, &stems)?;
         let used: Vec<&String> = sequences.values().flatten().collect();
         check_files(config, &root, &images, &used)?;
+        unnamed = stems.len() - used.len();
         let sequences =
             sequences.iter().map(|(name, frames)| (name.clone(), frames.iter().map(item).collect()));
         fold::by_sequence(
@@ -56,7 +58,7 @@ pub(super) fn list(
     };
     // The stem ends before the last dot; what follows is the extension of a training spec.
     let extension = ending.rsplit('.').next().unwrap_or(ending).to_owned();
-    Ok(Listed { folds, modifier: Modifier::default(), image_root: root, extension, unlabelled: 0 })
+    Ok(Listed { folds, modifier: Modifier::default(), image_root: root, extension, unlabelled: 0, unnamed })
 }
 
 fn item(config: &KittiConfig, root: &Path, ending: &str, stem: &str) -> Item {

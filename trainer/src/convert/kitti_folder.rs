@@ -40,6 +40,9 @@ pub(super) fn write(
         summary.folds[number].files = dir.join(below);
         summary.folds[number].folder.clone_from(&fold.folder);
         for Item { id, .. } in &fold.items {
+            if Path::new(id).parent() != Some(Path::new(&fold.folder)) {
+                return Err(ConvertError::SubFolder { image: id.clone() });
+            }
             let file = Path::new(below).join(label_file(id));
             if let Some(first) = seen.insert(file.clone(), id) {
                 let (first, second, file) = (first.clone(), id.clone(), file.display().to_string());
@@ -65,7 +68,7 @@ pub(super) fn write(
         })?;
         unwritable.into_result()?;
     }
-    std::mem::take(&mut reading.problems).into_result()?;
+    reading.finish(done)?;
     if dir.exists() {
         fs::remove_dir(dir).map_err(|source| failed(dir, source))?;
     }

@@ -27,6 +27,7 @@ pub(super) fn write(
     fs::create_dir_all(dir).map_err(|source| failed(dir, source))?;
     refuse_stale(prefix, dir, folds)?;
 
+    summary.all_folds = with_suffix(&literal(prefix), "-fold-*");
     let total = folds.iter().map(|fold| fold.items.len()).sum();
     let (mut done, mut staged, mut dropped) = (0, Vec::<(TempPath, PathBuf)>::new(), Dropped::default());
     for (number, fold) in folds.iter().enumerate() {
@@ -52,7 +53,7 @@ pub(super) fn write(
             staged.push((file.into_temp_path(), path));
         }
     }
-    std::mem::take(&mut reading.problems).into_result()?;
+    reading.finish(done)?;
     for (file, path) in staged {
         file.persist(&path).map_err(|error| failed(&path, error.error))?;
         report(Event::Written(&path));
@@ -80,7 +81,13 @@ fn base(prefix: &Path, fold: &Fold) -> PathBuf {
 
 /// What a spec writes to mean all shards of a fold.
 fn pattern(prefix: &Path, fold: &Fold) -> PathBuf {
-    with_suffix(&base(prefix, fold), if fold.shards == 0 { "" } else { "-shard-*" })
+    with_suffix(&literal(&base(prefix, fold)), if fold.shards == 0 { "" } else { "-shard-*" })
+}
+
+/// A pattern that only this path matches. It is absolute: a spec may be used from another folder.
+fn literal(path: &Path) -> PathBuf {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    glob::Pattern::escape(&absolute.to_string_lossy()).into()
 }
 
 /// The files of a fold.

@@ -19,6 +19,10 @@ pub struct ConvertSummary {
     pub crowd: usize,
     /// Images taken for empty because they have no label file.
     pub unlabelled: usize,
+    /// Images of the folder that no sequence names, left out.
+    pub unnamed: usize,
+    /// Pattern of the TFRecord files of all folds.
+    pub all_folds: PathBuf,
     /// Images left out, and what is wrong with each.
     pub skipped: Vec<String>,
     /// The list of dropped boxes, when there are some.

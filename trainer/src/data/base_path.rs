@@ -10,3 +10,13 @@ pub fn from_base_path(path: &str) -> PathBuf {
         None => PathBuf::from(path),
     }
 }
+
+/// As [`from_base_path`], for a glob pattern: what the variable holds is a name, not a pattern.
+pub(super) fn pattern_from_base_path(pattern: &str) -> String {
+    match std::env::var("DATA_BASE_PATH") {
+        Ok(base) if !Path::new(pattern).is_absolute() => {
+            Path::new(&glob::Pattern::escape(&base)).join(pattern).to_string_lossy().into_owned()
+        }
+        _ => pattern.to_owned(),
+    }
+}

@@ -162,19 +162,27 @@ impl Dataset {
                 }
                 let read: Vec<_> = some.into_par_iter().map(|entry| read_sample(entry, request)).collect();
                 for result in read {
-                    match result {
+                    let unread = match result {
                         Ok((sample, counts)) => {
                             dataset.summary.add(counts);
                             dataset.samples.push(sample);
+                            continue;
                         }
-                        Err(Unread { error: DataError::Labels { files, .. }, .. }) => {
-                            if bad_labels.len() < NAMED { bad_labels.extend(files) } else { more += 1 }
+                        Err(unread) => *unread,
+                    };
+                    match unread.error {
+                        DataError::Labels { files, .. } => {
+                            if bad_labels.len() < NAMED {
+                                bad_labels.extend(files)
+                            } else {
+                                more += 1
+                            }
                         }
-                        Err(unread) if request.bad_images == BadImages::Skip => dataset
-                            .summary
-                            .skipped
-                            .push(Skipped { image: unread.image, why: unread.error.to_string() }),
-                        Err(unread) => return Err(unread.error),
+                        error if unread.is_image && request.bad_images == BadImages::Skip => {
+                            let skipped = Skipped { image: unread.image, why: error.to_string() };
+                            dataset.summary.skipped.push(skipped);
+                        }
+                        error => return Err(error),
                     }
                 }
             }
@@ -182,11 +190,15 @@ impl Dataset {
         if !bad_labels.is_empty() {
             return Err(DataError::Labels { files: bad_labels, more });
         }
-        if let (true, Some(first)) = (dataset.samples.is_empty(), dataset.summary.skipped.first()) {
-            let count = dataset.summary.skipped.len();
-            return Err(DataError::NothingLeft { count, first: first.why.clone() });
+        match (dataset.samples.is_empty(), dataset.summary.skipped.first(), fold) {
+            (true, Some(first), _) => {
+                let count = dataset.summary.skipped.len();
+                Err(DataError::NothingLeft { count, first: first.why.clone() })
+            }
+            (true, None, Fold::Only(fold)) => Err(DataError::NoFold { fold, all: false }),
+            (true, None, Fold::AllBut(fold)) if folds => Err(DataError::NoFold { fold, all: true }),
+            _ => Ok(dataset),
         }
-        Ok(dataset)
     }
 }
 
@@ -234,24 +246,29 @@ impl Summary {
     }
 }
 
-/// An image that cannot be read.
+/// An image that is not taken.
 struct Unread {
     image: PathBuf,
     error: DataError,
+    /// Whether the fault is the image's, and not that of its labels.
+    is_image: bool,
 }
 
-fn read_sample(entry: Entry, request: &DatasetRequest<'_>) -> Result<(Sample, Summary), Unread> {
+fn read_sample(entry: Entry, request: &DatasetRequest<'_>) -> Result<(Sample, Summary), Box<Unread>> {
     let Entry { image, size, labels } = entry;
-    let read = || {
-        let objects = match labels {
-            Labels::File(path) => read_labels(&path)?,
-            Labels::Objects(objects) => objects,
-        };
-        Ok((objects, check_image(&image, size, request)?))
+    let found = match labels {
+        Labels::File(path) => match read_labels(&path) {
+            Ok(objects) => objects,
+            Err(error) => return Err(Box::new(Unread { image, error, is_image: false })),
+        },
+        Labels::Objects(objects) => objects,
     };
-    let (found, Header { width, height, .. }) = match read() {
-        Ok(read) => read,
-        Err(error) => return Err(Unread { image, error }),
+    let Header { width, height, .. } = match check_image(&image, size, request) {
+        Ok(header) => header,
+        Err(error) => {
+            let is_image = !matches!(error, DataError::OtherSize { .. });
+            return Err(Box::new(Unread { image, error, is_image }));
+        }
     };
     let mut summary = Summary { images: 1, objects: vec![0; request.classes.len()], ..Summary::default() };
     let mut objects = Vec::new();

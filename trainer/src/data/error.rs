@@ -111,6 +111,17 @@ pub enum DataError {
         /// What is wrong.
         what: String,
     },
+    /// No file of a fold, or none of any other.
+    #[error(
+        "validation_fold is {fold}, which is held out of the training TFRecords, but {} of their files are of it; \
+         name validation_data_sources, or convert with two partitions", if *all { "all" } else { "none" }
+    )]
+    NoFold {
+        /// The fold.
+        fold: u32,
+        /// Whether all files are of it, so that there is nothing to train on.
+        all: bool,
+    },
     /// Nothing to validate on.
     #[error(
         "the spec has no validation_data_sources; a fold of the training data can be held out of TFRecords only, \

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use super::{Batch, DataError, TrainingData};
 
@@ -21,9 +21,15 @@ pub struct LoaderSettings {
 /// workers gives the same batches, and a run resumed at batch `b` sees what an uninterrupted one sees.
 #[derive(Debug)]
 pub struct TrainLoader {
-    queues: Vec<Receiver<Result<Batch, DataError>>>,
+    workers: Vec<Worker>,
     next: u64,
     end: u64,
+}
+
+#[derive(Debug)]
+struct Worker {
+    batches: Receiver<Result<Batch, DataError>>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl TrainLoader {
@@ -32,18 +38,18 @@ impl TrainLoader {
         let data = Arc::new(data);
         let end = data.steps_per_epoch() * epochs;
         let processors = thread::available_parallelism().map_or(1, usize::from);
-        let workers = if settings.workers > 0 { settings.workers } else { (processors - 1).max(1) };
-        let ahead = if settings.queue > 0 { settings.queue.div_ceil(workers) } else { 2 };
-        let queues = (0..workers as u64)
+        let count = if settings.workers > 0 { settings.workers } else { (processors - 1).max(1) };
+        let ahead = if settings.queue > 0 { settings.queue.div_ceil(count) } else { 2 };
+        let workers = (0..count as u64)
             .map(|worker| {
                 let (sender, receiver) = sync_channel(ahead);
                 let data = data.clone();
-                let numbers = (first + worker..end).step_by(workers);
-                thread::spawn(move || make(&data, numbers, &sender));
-                receiver
+                let numbers = (first + worker..end).step_by(count);
+                let thread = thread::spawn(move || make(&data, numbers, &sender));
+                Worker { batches: receiver, thread: Some(thread) }
             })
             .collect();
-        Self { queues, next: 0, end: end.saturating_sub(first) }
+        Self { workers, next: 0, end: end.saturating_sub(first) }
     }
 }
 
@@ -54,10 +60,17 @@ impl Iterator for TrainLoader {
         if self.next == self.end {
             return None;
         }
-        let worker = (self.next % self.queues.len() as u64) as usize;
+        let worker = (self.next % self.workers.len() as u64) as usize;
+        let worker = &mut self.workers[worker];
         self.next += 1;
-        // A worker ends early only after an error, which it sent first.
-        self.queues[worker].recv().ok()
+        if let Ok(batch) = worker.batches.recv() {
+            return Some(batch);
+        }
+        // It has ended before its time: after an error, which it sent first, or in a panic, which goes on here.
+        if let Some(Err(panic)) = worker.thread.take().map(JoinHandle::join) {
+            std::panic::resume_unwind(panic);
+        }
+        None
     }
 }
 

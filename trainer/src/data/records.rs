@@ -8,7 +8,7 @@ use oxidet_proto::spec::{DataSource, DatasetConfig};
 use oxidet_proto::tfrecord::{Frame, Records};
 
 use super::DataError;
-use super::base_path::from_base_path;
+use super::base_path::{from_base_path, pattern_from_base_path};
 use super::dataset::{Entry, Labels};
 
 /// Which files of a pattern are meant.
@@ -24,7 +24,8 @@ pub(super) enum Fold {
 
 impl Fold {
     fn has(self, path: &Path) -> bool {
-        let of = |fold: u32| path.to_string_lossy().contains(&format!("fold-{fold:03}-of-"));
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let of = |fold: u32| name.contains(&format!("fold-{fold:03}-of-"));
         match self {
             Self::Any => true,
             Self::Only(fold) => of(fold),
@@ -57,11 +58,11 @@ pub(super) fn record_entries(
     Ok(shards.into_iter().flat_map(entries))
 }
 
-/// The files of a pattern, by name. The list of dropped boxes that `dataset_convert` writes beside its shards is none.
+/// The files of a pattern that are of `fold`, by name. The list of dropped boxes that `dataset_convert` writes beside its shards is none.
 fn shards(pattern: &str, fold: Fold) -> Result<Vec<PathBuf>, DataError> {
-    let pattern = from_base_path(pattern);
-    let failed = |what: String| DataError::Pattern { pattern: pattern.clone(), what };
-    let matches = glob::glob(&pattern.to_string_lossy()).map_err(|error| failed(error.to_string()))?;
+    let pattern = pattern_from_base_path(pattern);
+    let failed = |what: String| DataError::Pattern { pattern: pattern.clone().into(), what };
+    let matches = glob::glob(&pattern).map_err(|error| failed(error.to_string()))?;
     let mut found = Vec::new();
     for path in matches {
         let path =
@@ -76,16 +77,7 @@ fn shards(pattern: &str, fold: Fold) -> Result<Vec<PathBuf>, DataError> {
         ));
     }
     found.retain(|path| fold.has(path));
-    match fold {
-        Fold::Only(fold) if found.is_empty() => Err(failed(format!(
-            "no file of this pattern is of fold {fold:03}, which validation_fold names; \
-             name validation_data_sources, or convert with two partitions"
-        ))),
-        Fold::AllBut(fold) if found.is_empty() => Err(failed(format!(
-            "all files of this pattern are of fold {fold:03}, which validation_fold keeps for validation"
-        ))),
-        _ => Ok(found),
-    }
+    Ok(found)
 }
 
 /// The frames of one shard. Holds one record at a time.
@@ -176,7 +168,7 @@ mod tests {
         config.validation_data_sources.clear();
         config.validation_fold = 7;
         let error = open(&config, Split::Validation).unwrap_err().to_string();
-        assert!(error.contains("fold 007"), "{error}");
+        assert!(error.contains("validation_fold is 7"), "{error}");
     }
 
     #[test]

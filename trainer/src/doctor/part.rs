@@ -73,7 +73,7 @@ pub(super) fn open(
                 part.looks.extend(looks);
             }
             // Said below, in the words for both splits.
-            Err(DataError::NoValidation) => {}
+            Err(DataError::NoValidation | DataError::NoFold { .. }) => {}
             Err(error) => {
                 failed = true;
                 findings.push(unreadable(split, &error));

@@ -1,6 +1,7 @@
 //! `oxidet dataset show`
 
 use std::fmt::Write as _;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -36,8 +37,8 @@ pub struct ShowArgs {
     #[arg(short = 'o', long = "output_dir", value_name = "DIR")]
     output_dir: PathBuf,
     /// How many pictures, from the beginning of the epoch
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 16)]
-    number: usize,
+    #[arg(short = 'n', long, value_name = "N", default_value = "16")]
+    number: NonZeroUsize,
     /// Which data
     #[arg(long, value_enum, default_value_t = Which::Train)]
     split: Which,
@@ -60,6 +61,11 @@ enum Which {
 }
 
 pub fn run(args: &ShowArgs) -> Result<(), Failure> {
+    if args.split == Which::Val && (args.epoch > 0 || args.seed.is_some()) {
+        return Err(Failure::usage(
+            "--epoch and --seed are for training data: validation data has no chance in it",
+        ));
+    }
     let options = args.data.image_options();
     // What training does not do yet changes no picture.
     let read = |verb| spec::read(&args.spec, verb, true);
@@ -71,7 +77,7 @@ pub fn run(args: &ShowArgs) -> Result<(), Failure> {
         }
         Which::Val => Gallery::validation(&read(Verb::Dataset)?, &options)?,
     };
-    let number = args.number.min(gallery.len());
+    let number = args.number.get().min(gallery.len());
     if number == 0 {
         return Err(Failure::data(format!("{}: there are no samples to show", args.spec.display())));
     }
