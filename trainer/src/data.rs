@@ -20,6 +20,7 @@ pub use error::DataError;
 pub use image_file::{list_images, read_header, read_picture};
 pub use images::{CacheBudget, ImageOptions, ImageStore};
 pub use loader::{LoaderSettings, TrainLoader};
+pub use records::record_files;
 pub use training::{TrainingData, TrainingSettings};
 pub use validation::validation_batch;
 

@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use oxidet_proto::lint::{self, PathKind, Verdict};
 use oxidet_proto::prototxt::{Diagnostics, Severity};
 use oxidet_proto::spec::Spec;
+use oxidet_trainer::data::{from_base_path, record_files};
 use serde_json::json;
 
 use crate::console;
@@ -108,43 +109,8 @@ fn is_there(used: &lint::PathUse) -> bool {
     let path = Path::new(&used.path);
     match used.kind {
         PathKind::File => path.is_file(),
-        PathKind::Folder => path.is_dir(),
-        PathKind::Glob => matches_glob(path),
-    }
-}
-
-/// Whether some file beside `pattern` matches its last part, in which `*` stands for anything and `?` for one character.
-fn matches_glob(pattern: &Path) -> bool {
-    let dir = pattern.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let name = pattern.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let Ok(entries) = std::fs::read_dir(dir) else { return false };
-    entries.flatten().any(|entry| wildcard(name.as_bytes(), entry.file_name().as_encoded_bytes()))
-}
-
-fn wildcard(pattern: &[u8], name: &[u8]) -> bool {
-    match (pattern, name) {
-        ([], []) => true,
-        ([b'*', rest @ ..], _) => (0..=name.len()).any(|skip| wildcard(rest, &name[skip..])),
-        ([b'?', rest @ ..], [_, name @ ..]) => wildcard(rest, name),
-        ([a, rest @ ..], [b, name @ ..]) => a == b && wildcard(rest, name),
-        _ => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn wildcards() {
-        for (pattern, name, want) in [
-            ("train-fold*", "train-fold-000-of-002-shard-00000-of-00010", true),
-            ("train-fold*", "val-fold-000", false),
-            ("a?c*", "abc", true),
-            ("*", "", true),
-            ("x", "", false),
-        ] {
-            assert_eq!(wildcard(pattern.as_bytes(), name.as_bytes()), want, "{pattern} {name}");
-        }
+        // Folders of images may be those of TFRecords.
+        PathKind::Folder => path.is_dir() || from_base_path(&used.path).is_dir(),
+        PathKind::Glob => record_files(&used.path).is_ok(),
     }
 }

@@ -41,7 +41,8 @@ pub(super) fn record_entries(
     fold: Fold,
     config: &DatasetConfig,
 ) -> Result<impl Iterator<Item = Result<Entry, DataError>> + use<>, DataError> {
-    let shards = shards(pattern, fold)?;
+    let mut shards = record_files(pattern)?;
+    shards.retain(|path| fold.has(path));
     let images = from_base_path(&source.image_directory_path);
     let extension = config.image_extension.trim_start_matches('.').to_owned();
     let entries = move |shard: PathBuf| {
@@ -58,8 +59,11 @@ pub(super) fn record_entries(
     Ok(shards.into_iter().flat_map(entries))
 }
 
-/// The files of a pattern that are of `fold`, by name. The list of dropped boxes that `dataset_convert` writes beside its shards is none.
-fn shards(pattern: &str, fold: Fold) -> Result<Vec<PathBuf>, DataError> {
+/// The TFRecord files of a glob pattern, by name. The list of dropped boxes that `dataset_convert` writes beside its shards is none.
+///
+/// # Errors
+/// When there is none.
+pub fn record_files(pattern: &str) -> Result<Vec<PathBuf>, DataError> {
     let pattern = pattern_from_base_path(pattern);
     let failed = |what: String| DataError::Pattern { pattern: pattern.clone().into(), what };
     let matches = glob::glob(&pattern).map_err(|error| failed(error.to_string()))?;
@@ -76,7 +80,6 @@ fn shards(pattern: &str, fold: Fold) -> Result<Vec<PathBuf>, DataError> {
             "no file matches this pattern; run dataset_convert first, or correct the path".into(),
         ));
     }
-    found.retain(|path| fold.has(path));
     Ok(found)
 }
 
