@@ -5,7 +5,7 @@ use std::path::Path;
 use super::scene::{HEIGHT, WIDTH};
 
 /// Epochs of training, as many as two cores do in three minutes.
-const EPOCHS: u32 = 20;
+const EPOCHS: u32 = 26;
 
 /// The spec for the data set in the folder `data`.
 pub fn text(data: &Path, seed: u32) -> String {
