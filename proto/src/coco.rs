@@ -225,7 +225,11 @@ pub fn parse(name: &str, bytes: &[u8]) -> Result<Coco, CocoError> {
         if let (Some(image), Some(class), Some(bbox)) =
             (place.and_then(|place| images.get_mut(*place)), class, bbox)
         {
-            image.annotations.push(Annotation { id, crowd, object: object(class.clone(), bbox) });
+            image.annotations.push(Annotation {
+                id,
+                crowd,
+                object: Object { class: class.clone(), bbox, ..Object::default() },
+            });
         }
     }
     if problems.is_empty() { Ok(Coco { images, categories }) } else { Err(failed(problems)) }
@@ -236,21 +240,6 @@ fn corners(bbox: &[f64]) -> Option<[f32; 4]> {
     let &[x, y, width, height] = bbox else { return None };
     let corners = [x, y, x + width, y + height].map(|value| value as f32);
     corners.iter().all(|value| value.is_finite()).then_some(corners)
-}
-
-fn object(class: String, bbox: [f32; 4]) -> Object {
-    Object {
-        class,
-        truncation: 0.0,
-        occlusion: 0,
-        alpha: 0.0,
-        bbox,
-        dimensions: [0.0; 3],
-        location: [0.0; 3],
-        rotation_y: 0.0,
-        score: None,
-        line: 0,
-    }
 }
 
 /// Shows problems one per line.

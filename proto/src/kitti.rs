@@ -5,7 +5,7 @@
 //! count, what is difficult and which boxes are valid is decided by the data set reader, not here. Format
 //! page: `docs/formats/kitti.md`.
 
-use std::fmt;
+use crate::label_error::{LineError, Listing, excerpt};
 
 /// Names of the 16 columns, in file order.
 const COLUMNS: [&str; 16] = [
@@ -30,8 +30,11 @@ const COLUMNS: [&str; 16] = [
 /// Fewest columns a line may have: what the original sequence loader asks for.
 const MIN_COLUMNS: usize = 9;
 
+/// What KITTI calls regions that nobody labelled.
+pub const DONT_CARE: &str = "dontcare";
+
 /// One line of a label file.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Object {
     /// Class name as written, case kept.
     pub class: String,
@@ -62,16 +65,7 @@ pub struct KittiError {
     /// Name of the file as given to [`parse`].
     pub name: String,
     /// The bad lines in file order, at least one.
-    pub lines: Vec<LineError>,
-}
-
-/// One bad line: the first thing wrong with it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct LineError {
-    /// Line in the file, counted from 1.
-    pub line: usize,
-    /// What is wrong.
-    pub problem: Problem,
+    pub lines: Vec<LineError<Problem>>,
 }
 
 /// What can be wrong with a line.
@@ -211,10 +205,6 @@ fn occlusion(word: &str) -> Result<i32, Problem> {
     }
 }
 
-fn excerpt(word: &str) -> String {
-    word.chars().take(40).collect()
-}
-
 /// Writes objects in the layout of the KITTI benchmark: 15 columns, 16 for objects with a score.
 /// Numbers have 2 decimals, occlusion none, the score 4.
 ///
@@ -274,19 +264,6 @@ fn decimals<const N: usize>(value: f32) -> String {
     match text.strip_prefix('-') {
         Some(magnitude) if magnitude.bytes().all(|b| matches!(b, b'0' | b'.')) => magnitude.to_owned(),
         _ => text,
-    }
-}
-
-/// Shows bad lines one per line.
-struct Listing<'a>(&'a str, &'a [LineError]);
-
-impl fmt::Display for Listing<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, LineError { line, problem }) in self.1.iter().enumerate() {
-            let separator = if index == 0 { "" } else { "\n" };
-            write!(f, "{separator}{}:{line}: {problem}", self.0)?;
-        }
-        Ok(())
     }
 }
 

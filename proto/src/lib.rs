@@ -7,6 +7,7 @@ pub mod coco;
 pub mod container;
 pub mod kitti;
 pub mod kitti_calibration;
+pub mod label_error;
 pub mod lint;
 pub mod manifest;
 pub mod onnx;

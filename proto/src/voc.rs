@@ -11,11 +11,10 @@
 //! **Flags.** `difficult` becomes occlusion 1, which every reader here and in TAO takes for difficult. `occluded`
 //! does not make an object difficult in VOC, so it is not carried over. `truncated` becomes truncation 1.
 
-use std::fmt;
-
 use roxmltree::{Document, Node, ParsingOptions};
 
 use crate::kitti::Object;
+use crate::label_error::{LineError, Listing, excerpt};
 
 /// The most elements, attributes and texts accepted; an annotation has some ten per object.
 const MAX_NODES: u32 = 1_000_000;
@@ -38,16 +37,7 @@ pub struct VocError {
     /// Name of the file as given to [`parse`].
     pub name: String,
     /// The problems in file order, at least one.
-    pub lines: Vec<LineError>,
-}
-
-/// One problem.
-#[derive(Debug, Clone, PartialEq)]
-pub struct LineError {
-    /// Line in the file, counted from 1.
-    pub line: u32,
-    /// What is wrong.
-    pub problem: Problem,
+    pub lines: Vec<LineError<Problem>>,
 }
 
 /// What can be wrong with an annotation.
@@ -96,7 +86,7 @@ pub fn parse(name: &str, text: &str) -> Result<Annotation, VocError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let document = Document::parse_with_options(text, options).map_err(|error| {
         let problem = Problem::Malformed(error.to_string());
-        failed(vec![LineError { line: error.pos().row, problem }])
+        failed(vec![LineError { line: error.pos().row as usize, problem }])
     })?;
     let root = document.root_element();
     if !root.has_tag_name("annotation") {
@@ -121,7 +111,7 @@ pub fn parse(name: &str, text: &str) -> Result<Annotation, VocError> {
     })
 }
 
-fn object(element: Node<'_, '_>) -> Result<Object, LineError> {
+fn object(element: Node<'_, '_>) -> Result<Object, LineError<Problem>> {
     let missing = |node, parent, child| line_error(node, Problem::Missing { parent, child });
     let class = child(element, "name").map(text_of).filter(|name| !name.is_empty());
     let class = class.ok_or_else(|| missing(element, "object", "name"))?.to_owned();
@@ -135,17 +125,13 @@ fn object(element: Node<'_, '_>) -> Result<Object, LineError> {
         class,
         truncation: f32::from(u8::from(flag(element, "truncated")?)),
         occlusion: i32::from(flag(element, "difficult")?),
-        alpha: 0.0,
         bbox: [(xmin - 1.0).max(0.0), (ymin - 1.0).max(0.0), xmax, ymax],
-        dimensions: [0.0; 3],
-        location: [0.0; 3],
-        rotation_y: 0.0,
-        score: None,
-        line: line(element) as usize,
+        line: line(element),
+        ..Object::default()
     })
 }
 
-fn number(node: Node<'_, '_>, element: &'static str) -> Result<f32, LineError> {
+fn number(node: Node<'_, '_>, element: &'static str) -> Result<f32, LineError<Problem>> {
     let text = text_of(node);
     match text.parse::<f32>() {
         Ok(value) if value.is_finite() => Ok(value),
@@ -154,7 +140,7 @@ fn number(node: Node<'_, '_>, element: &'static str) -> Result<f32, LineError> {
 }
 
 /// An optional element that is 0 or 1; some tools leave it empty or write `Unspecified`.
-fn flag(parent: Node<'_, '_>, element: &'static str) -> Result<bool, LineError> {
+fn flag(parent: Node<'_, '_>, element: &'static str) -> Result<bool, LineError<Problem>> {
     let Some(node) = child(parent, element) else { return Ok(false) };
     match text_of(node) {
         "" | "0" | "Unspecified" => Ok(false),
@@ -177,29 +163,12 @@ fn text_of<'a>(node: Node<'a, '_>) -> &'a str {
     node.text().unwrap_or_default().trim()
 }
 
-fn line(node: Node<'_, '_>) -> u32 {
-    node.document().text_pos_at(node.range().start).row
+fn line(node: Node<'_, '_>) -> usize {
+    node.document().text_pos_at(node.range().start).row as usize
 }
 
-fn line_error(node: Node<'_, '_>, problem: Problem) -> LineError {
+fn line_error(node: Node<'_, '_>, problem: Problem) -> LineError<Problem> {
     LineError { line: line(node), problem }
-}
-
-fn excerpt(text: &str) -> String {
-    text.chars().take(40).collect()
-}
-
-/// Shows problems one per line.
-struct Listing<'a>(&'a str, &'a [LineError]);
-
-impl fmt::Display for Listing<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, LineError { line, problem }) in self.1.iter().enumerate() {
-            let separator = if index == 0 { "" } else { "\n" };
-            write!(f, "{separator}{}:{line}: {problem}", self.0)?;
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]

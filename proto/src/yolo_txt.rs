@@ -4,9 +4,8 @@
 //! Read by `dataset_convert`. The rule kept here is that of [`crate::kitti`]: a line is either understood or
 //! reported with file and line. Source: <https://docs.ultralytics.com/datasets/detect/#ultralytics-yolo-format>.
 
-use std::fmt;
-
 use crate::kitti::Object;
+use crate::label_error::{LineError, Listing, excerpt};
 
 mod names;
 
@@ -22,16 +21,7 @@ pub struct YoloError {
     /// Name of the file as given to [`parse`].
     pub name: String,
     /// The bad lines in file order, at least one.
-    pub lines: Vec<LineError>,
-}
-
-/// One bad line: the first thing wrong with it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct LineError {
-    /// Line in the file, counted from 1.
-    pub line: usize,
-    /// What is wrong.
-    pub problem: Problem,
+    pub lines: Vec<LineError<Problem>>,
 }
 
 /// What can be wrong with a line.
@@ -106,18 +96,7 @@ pub fn parse(
                 let [width, height] = [f64::from(width), f64::from(height)];
                 let [x1, y1, x2, y2] = fractions;
                 let bbox = [x1 * width, y1 * height, x2 * width, y2 * height].map(|value| value as f32);
-                objects.push(Object {
-                    class: class.clone(),
-                    truncation: 0.0,
-                    occlusion: 0,
-                    alpha: 0.0,
-                    bbox,
-                    dimensions: [0.0; 3],
-                    location: [0.0; 3],
-                    rotation_y: 0.0,
-                    score,
-                    line,
-                });
+                objects.push(Object { class: class.clone(), bbox, score, line, ..Object::default() });
             }
             Err(problem) => lines.push(LineError { line, problem }),
         }
@@ -167,23 +146,6 @@ fn class<'a>(value: f64, word: &str, names: &'a [String]) -> Result<&'a String, 
     }
     let index = value as usize;
     names.get(index).ok_or(Problem::NoName { index, count: names.len() })
-}
-
-fn excerpt(word: &str) -> String {
-    word.chars().take(40).collect()
-}
-
-/// Shows bad lines one per line.
-struct Listing<'a>(&'a str, &'a [LineError]);
-
-impl fmt::Display for Listing<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, LineError { line, problem }) in self.1.iter().enumerate() {
-            let separator = if index == 0 { "" } else { "\n" };
-            write!(f, "{separator}{}:{line}: {problem}", self.0)?;
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]

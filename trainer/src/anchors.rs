@@ -5,12 +5,10 @@
 
 use std::collections::BTreeMap;
 
+use oxidet_proto::kitti::DONT_CARE;
 use oxidet_proto::spec::{ClassMap, DataSource, DatasetConfig};
 
 use crate::data::{BadImages, DataError, Dataset, DatasetRequest, Split};
-
-/// KITTI's name for regions nobody labelled.
-const DONT_CARE: &str = "dontcare";
 
 /// Which boxes count.
 #[derive(Clone, Copy, Debug, PartialEq)]

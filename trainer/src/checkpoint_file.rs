@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use oxidet_graph::{Checkpoint, CheckpointError};
 use oxidet_proto::container::{self, ContainerError, KdfParams, Kind, Passphrase, Sniffed};
+use tempfile::NamedTempFile;
 
 /// A checkpoint that cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -90,13 +91,17 @@ pub fn write_checkpoint(
 /// Writes beside the target, syncs, renames.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    // Temporary files are private by default; a result is as readable as the user's umask allows.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut file = builder.tempfile_in(dir)?;
+    let mut file = stage(dir)?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     file.persist(path)?;
     Ok(())
+}
+
+/// A temporary file in `dir`. Such files are private by default; a result is as readable as the user's umask allows.
+pub(crate) fn stage(dir: &Path) -> io::Result<NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder.tempfile_in(dir)
 }

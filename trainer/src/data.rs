@@ -17,6 +17,7 @@ use oxidet_vision::metrics::Truth;
 pub use base_path::from_base_path;
 pub use dataset::{BadImages, Dataset, DatasetRequest, Object, Sample, Skipped, Split, Summary};
 pub use error::DataError;
+pub(crate) use folders::{missing_labels, read_text, with_label_paths};
 pub use image_file::{list_images, read_header, read_picture};
 pub use images::{CacheBudget, ImageOptions, ImageStore};
 pub use loader::{LoaderSettings, TrainLoader};

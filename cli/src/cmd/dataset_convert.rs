@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use oxidet_proto::kitti::DONT_CARE;
 use oxidet_proto::lint::{self, Verdict};
 use oxidet_proto::prototxt::Severity;
 use oxidet_proto::spec::{DatasetExportConfig, Spec};
@@ -334,7 +335,7 @@ fn dataset_config(to: To, summary: &ConvertSummary) -> Result<String, Failure> {
     if to == To::Tfrecord {
         lines.push(format!("  image_extension: {}", quoted(&summary.extension)));
     }
-    for class in summary.objects().keys().filter(|class| **class != "dontcare") {
+    for class in summary.objects().keys().filter(|class| **class != DONT_CARE) {
         lines.push(format!("  target_class_mapping {{ key: {0} value: {0} }}", quoted(class)));
     }
     lines.push("}".to_owned());

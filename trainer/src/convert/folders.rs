@@ -1,15 +1,14 @@
 //! A folder of images beside a folder of VOC or YOLO labels.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use oxidet_proto::yolo_txt;
 
-use super::item::{Item, Labels, read_text};
+use super::item::{Item, Labels};
 use super::modifier::Modifier;
 use super::{ConvertError, Listed, fold};
-use crate::data::{DataError, list_images};
+use crate::data::{missing_labels, read_text, with_label_paths};
 
 /// Images, labels, and how to split them.
 #[derive(Clone, Debug)]
@@ -40,39 +39,30 @@ pub enum Labelling {
 
 /// `mixed`: whether images may have different extensions.
 pub(super) fn list(folders: &Folders, seed: u64, mixed: bool) -> Result<Listed, ConvertError> {
-    let images = list_images(&folders.images)?;
-    let Some(first) = images.first() else {
-        return Err(DataError::NoImages { path: folders.images.clone() }.into());
-    };
-    for pair in images.windows(2) {
-        if pair[0].file_stem() == pair[1].file_stem() {
-            return Err(DataError::SameStem { first: pair[0].clone(), second: pair[1].clone() }.into());
-        }
-    }
-    if let (false, Some(other)) = (mixed, images.iter().find(|image| image.extension() != first.extension()))
+    let ending = if matches!(folders.labelling, Labelling::Voc) { "xml" } else { "txt" };
+    let pairs = with_label_paths(&folders.images, &folders.labels, ending)?;
+    let extension_of = |(image, _): &(PathBuf, PathBuf)| image.extension().unwrap_or_default().to_owned();
+    let extension = pairs.first().map(extension_of).unwrap_or_default();
+    if let (false, Some((first, _)), Some((other, _))) =
+        (mixed, pairs.first(), pairs.iter().find(|pair| extension_of(pair) != extension))
     {
         return Err(ConvertError::MixedExtensions { first: first.clone(), second: other.clone() });
     }
-    let labels = &folders.labels;
-    fs::read_dir(labels).map_err(|source| DataError::Io { path: labels.clone(), source })?;
-
-    let (ending, names): (_, Option<Arc<[String]>>) = match &folders.labelling {
-        Labelling::Voc => ("xml", None),
+    let names: Option<Arc<[String]>> = match &folders.labelling {
+        Labelling::Voc => None,
         Labelling::Yolo { names } => {
-            ("txt", Some(yolo_txt::names(&names.to_string_lossy(), &read_text(names)?)?.into()))
+            Some(yolo_txt::names(&names.to_string_lossy(), &read_text(names)?)?.into())
         }
     };
-    let extension = first.extension().unwrap_or_default().to_string_lossy().into_owned();
     let mut missing = Vec::new();
     let mut items = Vec::new();
-    for image in &images {
-        let stem = image.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let file = labels.join(format!("{stem}.{ending}"));
+    for (image, file) in &pairs {
         let there = file.is_file();
         if !there {
-            missing.push(image.clone());
+            missing.push(image);
         }
-        let image = image.clone();
+        let stem = image.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let (image, file) = (image.clone(), file.clone());
         items.push(Item::new(
             stem,
             match &names {
@@ -82,21 +72,14 @@ pub(super) fn list(folders: &Folders, seed: u64, mixed: bool) -> Result<Listed, 
         ));
     }
     // All of them missing is the wrong folder.
-    if !missing.is_empty() && (names.is_none() || missing.len() == images.len()) {
-        let name = |image: &PathBuf| image.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        return Err(DataError::MissingLabels {
-            images: folders.images.clone(),
-            labels: labels.clone(),
-            names: missing.iter().take(5).map(name).collect(),
-            count: missing.len(),
-        }
-        .into());
+    if !missing.is_empty() && (names.is_none() || missing.len() == pairs.len()) {
+        return Err(missing_labels(&folders.images, &folders.labels, &missing).into());
     }
     Ok(Listed {
         folds: fold::random(items, folders.val_split, folders.shards, seed)?,
         modifier: Modifier::default(),
         image_root: Path::new(&folders.images).to_owned(),
-        extension,
+        extension: extension.to_string_lossy().into_owned(),
         unlabelled: missing.len(),
         unnamed: 0,
     })

@@ -1,6 +1,5 @@
 //! One image to convert, and reading its labels.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,7 +8,7 @@ use oxidet_proto::tfrecord::{Frame, PointCloud};
 use oxidet_proto::{kitti, kitti_calibration, voc, yolo_txt};
 
 use super::clean::{Cleaned, clean};
-use crate::data::{DataError, read_header};
+use crate::data::{read_header, read_text};
 
 /// One image.
 pub(super) struct Item {
@@ -158,12 +157,6 @@ fn other_size(labels: &Path, made_for: [u32; 2], image: &Path, found: [u32; 2]) 
 
 fn text(path: &Path) -> Result<String, Unread> {
     read_text(path).map_err(told)
-}
-
-/// A text file.
-pub(super) fn read_text(path: &Path) -> Result<String, DataError> {
-    let bytes = fs::read(path).map_err(|source| DataError::Io { path: path.to_owned(), source })?;
-    String::from_utf8(bytes).map_err(|_| DataError::NotText { path: path.to_owned() })
 }
 
 fn size(image: &Path) -> Result<(u32, u32), Unread> {

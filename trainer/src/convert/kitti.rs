@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use oxidet_proto::spec::KittiConfig;
 use oxidet_proto::tfrecord::PointCloud;
 
-use super::item::{Item, Labels, read_text};
+use super::item::{Item, Labels};
 use super::modifier::Modifier;
 use super::{ConvertError, Listed, fold};
-use crate::data::{DataError, from_base_path};
+use crate::data::{DataError, from_base_path, read_text};
 
 /// What the original assumes when `image_extension` is not given.
 const EXTENSION: &str = ".png";

@@ -6,12 +6,13 @@ use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
 use oxidet_proto::tfrecord::write_record;
-use tempfile::{NamedTempFile, TempPath};
+use tempfile::TempPath;
 
 use super::dropped::{Dropped, with_suffix};
 use super::fold::Fold;
 use super::modifier::Modifier;
 use super::{ConvertError, ConvertSummary, Event, Reading};
+use crate::checkpoint_file::stage;
 
 /// Writes all shards under temporary names and, when all labels could be read, puts them into place.
 pub(super) fn write(
@@ -60,14 +61,6 @@ pub(super) fn write(
     }
     summary.warning_file = dropped.write(prefix)?;
     Ok(())
-}
-
-/// A temporary file as readable as the user's umask allows.
-fn stage(dir: &Path) -> std::io::Result<NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.tempfile_in(dir)
 }
 
 /// `<prefix>` and, when there are several, the fold.

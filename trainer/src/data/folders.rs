@@ -11,6 +11,18 @@ use super::image_file::list_images;
 
 /// Images of `images`, sorted by name, each with its label file.
 pub(super) fn pair(images: &Path, labels: &Path) -> Result<Vec<(PathBuf, PathBuf)>, DataError> {
+    let pairs = with_label_paths(images, labels, "txt")?;
+    let missing: Vec<&PathBuf> =
+        pairs.iter().filter(|(_, label)| !label.is_file()).map(|(image, _)| image).collect();
+    if missing.is_empty() { Ok(pairs) } else { Err(missing_labels(images, labels, &missing)) }
+}
+
+/// Images of `images`, sorted by name, each with where its label file belongs, which ends in `.<extension>`.
+pub(crate) fn with_label_paths(
+    images: &Path,
+    labels: &Path,
+    extension: &str,
+) -> Result<Vec<(PathBuf, PathBuf)>, DataError> {
     let found = list_images(images)?;
     if found.is_empty() {
         return Err(DataError::NoImages { path: images.to_owned() });
@@ -25,28 +37,32 @@ pub(super) fn pair(images: &Path, labels: &Path) -> Result<Vec<(PathBuf, PathBuf
     }
     let label_of = |image: &PathBuf| {
         let mut name = image.file_stem().unwrap_or_default().to_owned();
-        name.push(".txt");
+        name.push(".");
+        name.push(extension);
         labels.join(name)
     };
-    let pairs: Vec<(PathBuf, PathBuf)> = found.iter().map(|image| (image.clone(), label_of(image))).collect();
-    let missing: Vec<&PathBuf> =
-        pairs.iter().filter(|(_, label)| !label.is_file()).map(|(image, _)| image).collect();
-    if !missing.is_empty() {
-        let name = |image: &&PathBuf| image.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        return Err(DataError::MissingLabels {
-            images: images.to_owned(),
-            labels: labels.to_owned(),
-            names: missing.iter().take(5).map(name).collect(),
-            count: missing.len(),
-        });
+    Ok(found.iter().map(|image| (image.clone(), label_of(image))).collect())
+}
+
+/// The error that names the first of the images without a label file.
+pub(crate) fn missing_labels(images: &Path, labels: &Path, missing: &[&PathBuf]) -> DataError {
+    let name = |image: &&PathBuf| image.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    DataError::MissingLabels {
+        images: images.to_owned(),
+        labels: labels.to_owned(),
+        names: missing.iter().take(5).map(name).collect(),
+        count: missing.len(),
     }
-    Ok(pairs)
 }
 
 /// The objects of a label file.
 pub(super) fn read_labels(path: &Path) -> Result<Vec<Object>, DataError> {
-    let bytes = fs::read(path).map_err(|source| DataError::Io { path: path.to_owned(), source })?;
-    let text = String::from_utf8(bytes).map_err(|_| DataError::NotText { path: path.to_owned() })?;
-    kitti::parse(&path.to_string_lossy(), &text)
+    kitti::parse(&path.to_string_lossy(), &read_text(path)?)
         .map_err(|error| DataError::Labels { files: vec![error], more: 0 })
+}
+
+/// A text file.
+pub(crate) fn read_text(path: &Path) -> Result<String, DataError> {
+    let bytes = fs::read(path).map_err(|source| DataError::Io { path: path.to_owned(), source })?;
+    String::from_utf8(bytes).map_err(|_| DataError::NotText { path: path.to_owned() })
 }

@@ -1,5 +1,6 @@
 //! Classes: which are there, which are missing, which are not asked for.
 
+use oxidet_proto::kitti::DONT_CARE;
 use oxidet_proto::lint::Checked;
 use oxidet_vision::{Letterbox, PxBox};
 
@@ -7,8 +8,6 @@ use super::Part;
 use super::report::{Example, Finding, Severity, count};
 use crate::data::{Dataset, Object, Sample, Split};
 
-/// What KITTI calls regions whose objects are not labelled.
-const DONT_CARE: &str = "dontcare";
 /// Boxes of the most frequent class for one of the rarest, from which on it is worth a word.
 const IMBALANCE: f64 = 10.0;
 
