@@ -2,6 +2,7 @@
 
 use ab_glyph::{Font, FontRef, PxScale, ScaleFont, point};
 
+use crate::metrics::Truth;
 use crate::{Image, PxBox};
 
 /// A detection to draw.
@@ -103,6 +104,18 @@ pub fn draw_detections(image: &mut Image, labels: &[Label]) {
         fill(image, [x2 - line, y1, x2, y2], colour);
         draw_text(image, &font, text, (x1, y1), &label.text, colour);
     }
+}
+
+/// Draws the objects of an image with the names of their classes; a class id is an index into `classes`.
+pub fn draw_truths(image: &mut Image, truths: &[Truth], classes: &[String]) {
+    let (w, h) = (image.width as f32, image.height as f32);
+    let label = |truth: &Truth| {
+        let b = truth.bbox;
+        let bbox = PxBox { x1: b.x1 * w, y1: b.y1 * h, x2: b.x2 * w, y2: b.y2 * h };
+        let text = classes.get(truth.class).cloned().unwrap_or_default();
+        Label { bbox, class: truth.class, text }
+    };
+    draw_detections(image, &truths.iter().map(label).collect::<Vec<_>>());
 }
 
 /// Writes on a bar above `corner`, or below it where there is no room.

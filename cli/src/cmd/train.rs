@@ -167,6 +167,7 @@ impl<'a> Watcher<'a> {
                 console::info(&format!("saved {}", path.display()));
                 self.pace.since = Instant::now();
             }
+            Event::ReportFailed(error) => console::warn(&error.to_string()),
             _ => {}
         }
     }

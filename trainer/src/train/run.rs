@@ -1,7 +1,7 @@
 //! The training loop.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -10,9 +10,8 @@ use oxidet_graph::{Checkpoint, Detector, TrainingState, ap_mode_from_spec, nms_f
 use oxidet_proto::lint::Checked;
 use oxidet_vision::decode;
 
-use super::csv;
 use super::start::{Start, start};
-use super::{Epoch, Event, Step, TrainError, TrainRequest, TrainSummary, Validation};
+use super::{Epoch, Event, Found, Step, TrainError, TrainRequest, TrainSummary, Validation};
 use crate::checkpoint_file::{write_atomically, write_checkpoint};
 use crate::data::{
     Batch, CacheBudget, Dataset, DatasetRequest, ImageStore, LoaderSettings, Split, TrainLoader,
@@ -24,6 +23,7 @@ use crate::kernel::optimizer::Penalty;
 use crate::loss::{LossConfig, LossTerms, YoloLoss};
 use crate::net::{self, Freeze, NetConfig};
 use crate::optimizer::{Optimizer, penalty_from_spec, regularisation, rule_from_spec};
+use crate::report::Reports;
 use crate::schedule::Schedule;
 
 /// Trains. Writes checkpoints to `<results>/weights/`, the class list and the log of the epochs to `<results>/`.
@@ -35,7 +35,11 @@ pub fn train(
     listen: &mut dyn FnMut(Event<'_>),
 ) -> Result<TrainSummary, TrainError> {
     let mut run = Run::prepare(request, listen)?;
-    run.go(listen)
+    run.prepare_folder()?;
+    run.reports.open(listen);
+    let result = run.go(listen);
+    run.reports.finish(&result, listen);
+    result
 }
 
 /// A run between two steps.
@@ -51,6 +55,7 @@ struct Run<'a> {
     validation: Dataset,
     validation_images: ImageStore,
     evaluation: Evaluation,
+    reports: Reports,
     state: TrainingState,
     epochs: u32,
     checkpoint_interval: u32,
@@ -93,6 +98,7 @@ impl<'a> Run<'a> {
                 ),
             }
         })?;
+        let reports = Reports::new(request, &detector, &state, &dataset, &validation);
         let budget = CacheBudget::new(request.images.cache_bytes);
         let validation_images = ImageStore::new(&validation, detector.preprocess.depth, budget.clone());
         let dataset = Arc::new(dataset);
@@ -125,6 +131,7 @@ impl<'a> Run<'a> {
             schedule,
             validation,
             evaluation,
+            reports,
             state,
             epochs: training.num_epochs,
             checkpoint_interval: training.checkpoint_interval.max(1),
@@ -133,7 +140,6 @@ impl<'a> Run<'a> {
     }
 
     fn go(&mut self, listen: &mut dyn FnMut(Event<'_>)) -> Result<TrainSummary, TrainError> {
-        self.prepare_folder()?;
         let mut summary = TrainSummary { checkpoint: PathBuf::new(), validation: None, interrupted: false };
         for epoch in self.state.epoch + 1..=self.epochs {
             let Some(loss) = self.epoch(epoch, listen)? else {
@@ -147,10 +153,11 @@ impl<'a> Run<'a> {
             let validation = if due { Some(self.validate(listen)?) } else { None };
             let learning_rate = self.learning_rate();
             let done = Epoch { epoch, epochs: self.epochs, loss, learning_rate, validation };
-            self.log(&done)?;
+            self.reports.epoch(&done, &self.net, listen)?;
             listen(Event::Epoch(&done));
             if due {
                 summary.checkpoint = self.save(listen)?;
+                self.reports.saved(listen);
                 summary.validation = done.validation;
             }
         }
@@ -172,7 +179,7 @@ impl<'a> Run<'a> {
                 return Err(TrainError::Diverged { epoch, step, loss });
             }
             self.state.loss_sum += loss;
-            listen(Event::Step(Step {
+            let step = Step {
                 epoch,
                 epochs: self.epochs,
                 step,
@@ -181,7 +188,9 @@ impl<'a> Run<'a> {
                 learning_rate,
                 terms,
                 loss,
-            }));
+            };
+            self.reports.step(&step, &batch, listen);
+            listen(Event::Step(step));
         }
         Ok(Some(self.state.loss_sum / self.steps_per_epoch as f64))
     }
@@ -214,7 +223,7 @@ impl<'a> Run<'a> {
         let mut executor = Executor::new(&self.detector, &self.net.params()?)?;
         let (height, width) = (self.detector.preprocess.height, self.detector.preprocess.width);
         let total = self.validation.samples.len();
-        let mut loss = 0.0;
+        let (mut loss, mut found) = (0.0, Vec::new());
         let report = self.evaluation.run_with(
             |batch, out| {
                 let images = batch.samples.len();
@@ -222,13 +231,19 @@ impl<'a> Run<'a> {
                 let (terms, _) = self.loss.compute(&maps, &batch.truths, height, width);
                 loss += terms.total(&self.loss.config) * images as f64;
                 decode(&maps, &self.loss.heads, height, width, images, self.loss.classes, out);
+                for (image, sample) in batch.samples.iter().enumerate() {
+                    if self.reports.examples().contains(sample) {
+                        let detections = out.suppress(image, &self.evaluation.nms);
+                        found.push(Found { sample: *sample, detections });
+                    }
+                }
                 Ok::<_, TrainError>(())
             },
             &self.validation,
             &self.validation_images,
             &mut |done| listen(Event::Validating { done, total }),
         )?;
-        Ok(Validation { report, loss: loss / total as f64 })
+        Ok(Validation { report, loss: loss / total as f64, found })
     }
 
     fn save(&self, listen: &mut dyn FnMut(Event<'_>)) -> Result<PathBuf, TrainError> {
@@ -256,33 +271,14 @@ impl<'a> Run<'a> {
         self.request.results_dir.join("weights")
     }
 
-    fn log_path(&self) -> PathBuf {
-        self.request.results_dir.join(format!("yolov4_training_log_{}.csv", self.detector.arch))
-    }
-
-    /// Makes the folders, the class list, and the log: empty, or with the epochs before the resumed one.
+    /// Makes the folders and the class list.
     fn prepare_folder(&self) -> Result<(), TrainError> {
         let weights = self.weights_dir();
         fs::create_dir_all(&weights).map_err(|source| TrainError::Io { path: weights.clone(), source })?;
-        let labels = self.request.results_dir.join("model_output_labels.txt");
-        write(&labels, &self.detector.classes.join("\n"))?;
-        let log = self.log_path();
-        let before =
-            if self.state.epoch > 0 { fs::read_to_string(&log).unwrap_or_default() } else { String::new() };
-        let kept = csv::up_to(&before, self.state.epoch);
-        write(&log, &if kept.is_empty() { csv::header(&self.detector.classes) } else { kept })
+        let path = self.request.results_dir.join("model_output_labels.txt");
+        write_atomically(&path, self.detector.classes.join("\n").as_bytes())
+            .map_err(|source| TrainError::Io { path, source })
     }
-
-    fn log(&self, epoch: &Epoch) -> Result<(), TrainError> {
-        let path = self.log_path();
-        let before =
-            fs::read_to_string(&path).map_err(|source| TrainError::Io { path: path.clone(), source })?;
-        write(&path, &(before + &csv::row(epoch, self.detector.classes.len())))
-    }
-}
-
-fn write(path: &Path, text: &str) -> Result<(), TrainError> {
-    write_atomically(path, text.as_bytes()).map_err(|source| TrainError::Io { path: path.to_owned(), source })
 }
 
 fn freeze(spec: &Checked, detector: &Detector) -> Freeze {
