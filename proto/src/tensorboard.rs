@@ -3,7 +3,8 @@
 //! A file is a chain of [records](crate::tfrecord), each an [`Event`]. The first one names the version of the format; a run that
 //! is resumed goes on in a file of its own, which says from which step on earlier files no longer hold. Field numbers:
 //! `tensorflow/core/util/event.proto` and `tensorflow/core/framework/summary.proto` of
-//! <https://github.com/tensorflow/tensorflow>. Format page: `docs/formats/tensorboard.md`.
+//! <https://github.com/tensorflow/tensorflow>. What a run writes:
+//! `docs/reports.md`.
 
 use prost::Message as _;
 

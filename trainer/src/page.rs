@@ -6,7 +6,7 @@ mod thumbnail;
 
 use oxidet_vision::draw::class_colour;
 
-pub(crate) use line_chart::{Axis, Line, LineChart, number};
+pub(crate) use line_chart::{Axis, Line, LineChart, Weight, number};
 pub(crate) use thumbnail::thumbnail;
 
 /// What all pages look like.

@@ -11,9 +11,6 @@ mod machine;
 mod page;
 mod tensorboard;
 
-#[cfg(test)]
-mod tests;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;

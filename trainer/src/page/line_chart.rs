@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use super::escape;
 
 /// Size of the plot in units of the drawing, and what is left around it for numbers.
-const PLOT: (f64, f64) = (480.0, 240.0);
-const LEFT: f64 = 52.0;
+const PLOT: (f64, f64) = (330.0, 210.0);
+const LEFT: f64 = 48.0;
 const BELOW: f64 = 38.0;
 const ABOVE: f64 = 10.0;
 const RIGHT: f64 = 16.0;
@@ -35,10 +35,21 @@ pub(crate) struct Line {
     pub(crate) note: String,
     /// A colour of CSS.
     pub(crate) colour: String,
-    /// Whether it is drawn strong.
-    pub(crate) strong: bool,
+    /// How much it stands out.
+    pub(crate) weight: Weight,
     /// In order of x. Those outside the axes, or not finite, are left out.
     pub(crate) points: Vec<(f64, f64)>,
+}
+
+/// How much a line stands out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Weight {
+    /// Thin, and not in the legend: one of too many.
+    Quiet,
+    /// As usual.
+    Plain,
+    /// Thick.
+    Strong,
 }
 
 /// A range of numbers.
@@ -130,6 +141,7 @@ impl LineChart<'_> {
         let legend: String = self
             .lines
             .iter()
+            .filter(|line| line.weight != Weight::Quiet)
             .map(|line| {
                 let (name, note) = (escape(&line.name), escape(&line.note));
                 format!(
@@ -201,24 +213,29 @@ impl LineChart<'_> {
         let points: Vec<&(f64, f64)> = line.points.iter().filter(inside).collect();
         let path: Vec<String> =
             points.iter().map(|(x, y)| format!("{:.1} {:.1}", self.x(*x), self.y(*y))).collect();
-        let class = if line.strong { "curve strong" } else { "curve" };
+        let class = match line.weight {
+            Weight::Quiet => "curve quiet",
+            Weight::Plain => "curve",
+            Weight::Strong => "curve strong",
+        };
+        let name = escape(&line.name);
         let _ = writeln!(
             svg,
-            "<polyline class=\"{class}\" style=\"stroke:{}\" points=\"{}\"/>",
+            "<polyline class=\"{class}\" style=\"stroke:{}\" points=\"{}\"><title>{name}</title></polyline>",
             line.colour,
             path.join(" ")
         );
-        if points.len() > DOTTED {
+        // Points that were measured one by one, few enough to be told apart.
+        if !self.x.whole || points.len() > DOTTED || line.weight == Weight::Quiet {
             return;
         }
         for (x, y) in points {
             let _ = writeln!(
                 svg,
-                "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"2.6\" style=\"fill:{}\"><title>{}, {} {}: {}</title></circle>",
+                "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"2.6\" style=\"fill:{}\"><title>{name}, {} {}: {}</title></circle>",
                 self.x(*x),
                 self.y(*y),
                 line.colour,
-                escape(&line.name),
                 escape(self.x.title),
                 number(*x),
                 number(*y)
@@ -300,7 +317,7 @@ mod tests {
             name: "<a>".into(),
             note: String::new(),
             colour: "red".into(),
-            strong: false,
+            weight: Weight::Plain,
             points,
         };
         let chart = |points: Vec<(f64, f64)>| LineChart {

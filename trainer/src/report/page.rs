@@ -10,12 +10,16 @@ use super::examples::THRESHOLD;
 use super::history::Record;
 use super::{Outcome, Reports, machine};
 use crate::data::Summary;
-use crate::page::{Axis, Line, LineChart, class_name, colour, document, escape, number, section, tile};
+use crate::page::{
+    Axis, Line, LineChart, Weight, class_name, colour, document, escape, number, section, tile,
+};
 use crate::train::Validation;
 
 const STYLE: &str = include_str!("page/style.css");
 /// Points of a curve that are drawn.
 const POINTS: usize = 300;
+/// Classes that a legend names.
+const NAMED: usize = 12;
 
 /// The page of a run as it stands.
 pub(super) fn page(reports: &Reports, outcome: &Outcome) -> String {
@@ -70,13 +74,13 @@ fn header(reports: &Reports, outcome: &Outcome) -> String {
 fn tiles(reports: &Reports) -> String {
     let mut out = String::from("<div class=\"tiles\">\n");
     let last = reports.history.epochs.last();
-    if let Some((record, map)) = reports.history.best() {
+    let best = reports.history.best();
+    if let Some((record, map)) = best {
         out += &tile("good", &format!("{map:.4}"), &format!("best mAP, epoch {}", record.epoch));
     }
     if let Some((epoch, validation)) = &reports.validation {
-        if let Some(map) = validation.report.map {
-            let threshold = validation.report.iou_threshold;
-            out += &tile("", &format!("{map:.4}"), &format!("mAP at IoU {threshold}, epoch {epoch}"));
+        if let Some(map) = validation.report.map.filter(|_| best.is_none_or(|best| best.0.epoch != *epoch)) {
+            out += &tile("", &format!("{map:.4}"), &format!("mAP, epoch {epoch}"));
         }
         out += &tile("", &format!("{:.2}", validation.loss), "validation loss");
     }
@@ -86,7 +90,7 @@ fn tiles(reports: &Reports) -> String {
     if let Some(pace) = reports.pace.images_per_second() {
         out += &tile("", &format!("{pace:.1}"), "images per second");
     }
-    let what = if reports.run.from.step > 0 { "since it was resumed" } else { "in all" };
+    let what = if reports.run.from.step > 0 { "since it was resumed" } else { "hours in all" };
     out += &tile("", &span(reports.run.started.elapsed()), what);
     out + "</div>\n"
 }
@@ -97,35 +101,40 @@ fn curves(reports: &Reports) -> String {
         return String::new();
     };
     let x = Axis::whole("epoch", f64::from(first.epoch), f64::from(last.epoch));
-    let line = |name: &str, colour: &str, strong, value: fn(&Record) -> Option<f64>| {
+    let line = |name: &str, colour: &str, weight, value: fn(&Record) -> Option<f64>| {
         let points = history.curve(value);
-        Line { note: last_of(&points), name: name.into(), colour: colour.into(), strong, points }
+        Line { note: last_of(&points), name: name.into(), colour: colour.into(), weight, points }
     };
     let values = |lines: &[Line]| {
         let values: Vec<f64> = lines.iter().flat_map(|line| &line.points).map(|(_, y)| *y).collect();
         values.into_iter()
     };
     let losses = vec![
-        line("training", "var(--accent)", false, |record| record.loss),
-        line("validation", "var(--second)", false, |record| record.validation_loss),
+        line("training", "var(--accent)", Weight::Plain, |record| record.loss),
+        line("validation", "var(--second)", Weight::Plain, |record| record.validation_loss),
     ];
-    let rates = vec![line("learning rate", "var(--accent)", false, |record| record.learning_rate)];
+    let rates = vec![line("learning rate", "var(--accent)", Weight::Plain, |record| record.learning_rate)];
     let mut precisions: Vec<Line> = history
         .classes
         .iter()
         .enumerate()
         .map(|(class, name)| {
             let points = history.curve(|record| record.ap.get(name).copied().flatten());
-            Line { name: name.clone(), note: last_of(&points), colour: colour(class), strong: false, points }
+            class_line(reports, class, last_of(&points), points)
         })
         .collect();
-    precisions.push(line("mAP", "var(--ink)", true, |record| record.map));
+    precisions.push(line("mAP", "var(--ink)", Weight::Strong, |record| record.map));
     let charts = [
         LineChart { title: "Loss", x, y: Axis::around("", values(&losses)), lines: losses },
         LineChart { title: "Average precision", x, y: Axis::new("", 0.0, 1.0), lines: precisions },
         LineChart { title: "Learning rate", x, y: Axis::around("", values(&rates)), lines: rates },
     ];
     format!("<div class=\"charts\">\n{}</div>\n", charts.map(|chart| chart.figure()).concat())
+}
+
+fn class_line(reports: &Reports, class: usize, note: String, points: Vec<(f64, f64)>) -> Line {
+    let weight = if reports.detector.classes.len() > NAMED { Weight::Quiet } else { Weight::Plain };
+    Line { name: reports.detector.classes[class].clone(), note, colour: colour(class), weight, points }
 }
 
 fn last_of(points: &[(f64, f64)]) -> String {
@@ -160,9 +169,9 @@ fn average_precision(reports: &Reports, validation: &Validation) -> String {
 
 fn precision_recall(reports: &Reports, validation: &Validation) -> String {
     let classes = reports.detector.classes.iter().zip(&validation.report.per_class).enumerate();
-    let lines = classes.map(|(id, (name, class))| {
+    let lines = classes.map(|(id, (_, class))| {
         let note = class.ap.map_or(String::new(), |ap| format!("{ap:.3}"));
-        Line { name: name.clone(), note, colour: colour(id), strong: false, points: curve(class) }
+        class_line(reports, id, note, curve(class))
     });
     let chart = LineChart {
         title: "Precision over recall",
@@ -251,7 +260,7 @@ fn time(reports: &Reports) -> String {
         from if from.step == 0 => String::new(),
         from => format!(" since it was resumed after epoch {}", from.epoch),
     };
-    format!("{all}{resumed}, {} of it learning from {} images", span(reports.pace.time), reports.pace.images)
+    format!("{all}{resumed}, {} of it learning, from {} images", span(reports.pace.time), reports.pace.images)
 }
 
 fn spec(reports: &Reports) -> String {
@@ -262,12 +271,8 @@ fn spec(reports: &Reports) -> String {
     )
 }
 
-/// A time span as people say it.
+/// Hours, minutes and seconds.
 fn span(time: Duration) -> String {
     let seconds = time.as_secs();
-    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
-        (0, 0, _) => format!("{:.1} s", time.as_secs_f64()),
-        (0, minutes, seconds) => format!("{minutes} min {seconds:02} s"),
-        (hours, minutes, _) => format!("{hours} h {minutes:02} min"),
-    }
+    format!("{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
