@@ -2,7 +2,7 @@
 //!
 //! Work that adds a feature removes its row here.
 
-use super::rule::{NETWORK, TRAIN, Verb};
+use super::rule::{TRAIN, Verb};
 use crate::prototxt::Diagnostic;
 use crate::spec::{Experiment, Parsed};
 
@@ -64,15 +64,6 @@ const GAPS: &[Gap] = &[
         verbs: TRAIN,
         used: |e| when(e.class_weighting().enable_auto, "class_weighting_config.enable_auto"),
     },
-    Gap {
-        what: "this backbone",
-        verbs: NETWORK,
-        used: |e| {
-            let here =
-                ["resnet", "cspdarknet_tiny", "cspdarknet_tiny_3l"].contains(&e.yolov4().arch.as_str());
-            when(e.yolov4_config.is_some() && !here, "yolov4_config.arch")
-        },
-    },
 ];
 
 /// What the spec asks for that `verb` needs and this version does not do: one error with the place for each.
@@ -118,8 +109,6 @@ mod tests {
                 Verb::Train,
                 vec![],
             ),
-            ("yolov4_config { arch: 'vgg' }", Verb::Inference, vec!["'vgg'"]),
-            ("yolov4_config { arch: 'vgg' }", Verb::Kmeans, vec![]),
             ("yolov4_config { arch: 'cspdarknet_tiny_3l' freeze_bn: true }", Verb::Train, vec![]),
             (
                 "training_config { visualizer { enabled: false num_images: 3 } model_ema: t }",

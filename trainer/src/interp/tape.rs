@@ -117,6 +117,13 @@ fn run(
         Kind::Upsample { factor } => op::upsample(inputs[0], factor),
         Kind::Concat => op::concat(inputs),
         Kind::ChannelSlice { start, len } => op::channel_slice(inputs[0], start, len),
+        Kind::GlobalAveragePool => inputs[0].mean_keepdim((2, 3)),
+        Kind::Scale => inputs[0].broadcast_mul(inputs[1]),
+        Kind::DropPath { rate } => {
+            let images = inputs[0].dim(0)?;
+            let factors = net.path_factors(step.output, rate, images);
+            inputs[0].broadcast_mul(&Tensor::from_vec(factors, (images, 1, 1, 1), &net.device)?)
+        }
     }
 }
 

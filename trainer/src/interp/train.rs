@@ -122,6 +122,11 @@ impl TrainNet {
         self.network.params()
     }
 
+    /// Decides which images stochastic depth leaves out in the forward passes that follow: equal numbers, equal choices.
+    pub fn set_noise(&mut self, noise: u64) {
+        self.network.noise = noise;
+    }
+
     /// One training pass: the raw head maps, `[N, A · (5 + K), H / stride, W / stride]`, big objects first, of
     /// preprocessed images of shape `[N, C, H, W]`, whose sides may be any multiples of 32.
     ///

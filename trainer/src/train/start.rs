@@ -40,7 +40,7 @@ pub(super) fn start(
     if let Some(path) = &training.resume_model_path {
         return resume(Path::new(path), detector, passphrase);
     }
-    let mut params = init_params(&detector.graph, seed);
+    let mut params = init_params(detector, seed);
     let loaded = match &training.pretrain_model_path {
         Some(path) => Some(pretrain(Path::new(path), detector, passphrase, &mut params)?),
         None => None,
