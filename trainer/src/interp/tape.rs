@@ -1,7 +1,7 @@
 //! A training step through candle's autograd, on any device.
 
 use candle_core::Tensor;
-use oxidet_graph::ParamKind;
+use oxidet_graph::{NodeId, ParamKind};
 
 use super::TrainNetError;
 use super::network::Network;
@@ -80,6 +80,32 @@ impl Tape {
             .collect::<Result<_, _>>()?;
         Ok(())
     }
+}
+
+/// The first step whose output is not finite although its inputs are, for images of shape `[N, C, H, W]`. Nothing changes.
+pub(super) fn first_non_finite(
+    net: &Network,
+    images: &[f32],
+    shape: [usize; 4],
+) -> Result<Option<NodeId>, TrainNetError> {
+    let mut maps: Vec<Option<Tensor>> = vec![None; net.detector.graph.nodes().len()];
+    maps[0] = Some(Tensor::from_slice(images, &shape, &net.device)?);
+    for step in &net.steps {
+        let inputs: Vec<&Tensor> = step
+            .inputs
+            .iter()
+            .map(|id| maps[id.index()].as_ref().expect("a map is kept until its last reader ran"))
+            .collect();
+        let output = run(net, step, &inputs, &BatchStatsSlot::default())?.detach();
+        if output.flatten_all()?.to_vec1::<f32>()?.iter().any(|v| !v.is_finite()) {
+            return Ok(Some(step.output));
+        }
+        maps[step.output.index()] = Some(output);
+        for id in &step.last_reads {
+            maps[id.index()] = None;
+        }
+    }
+    Ok(None)
 }
 
 fn run(

@@ -310,7 +310,7 @@ fn stochastic_depth_leaves_out_whole_images_in_training_only() {
     let mut found = Vec::new();
     for mut net in both_paths(&detector, &params, &Freeze::default()) {
         let mut forward = |noise| {
-            net.set_noise(noise);
+            net.set_noise(7, noise);
             let map = net.forward(&images, shape).unwrap().remove(0);
             net.backward(vec![vec![1.0; map.len()]]).unwrap();
             (map, flat(&net.gradients()[0]))
