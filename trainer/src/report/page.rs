@@ -51,6 +51,7 @@ fn header(reports: &Reports, outcome: &Outcome) -> String {
     let epochs = reports.run.epochs;
     let (class, state) = match outcome {
         Outcome::Running => ("running", format!("epoch {epoch} of {epochs}")),
+        Outcome::Done if epoch < epochs => ("done", format!("stopped early after epoch {epoch} of {epochs}")),
         Outcome::Done => ("done", "finished".into()),
         Outcome::Interrupted => ("interrupted", format!("stopped after epoch {epoch} of {epochs}")),
         Outcome::Failed(_) => ("failed", format!("failed after epoch {epoch} of {epochs}")),
