@@ -9,7 +9,11 @@ const KEPT: f64 = 0.9;
 
 /// The state of a run that starts with `weights`.
 pub fn start(weights: &[f64]) -> ClassWeighting {
-    ClassWeighting { weights: weights.to_vec(), losses: vec![0.0; weights.len()], rows: vec![0; weights.len()] }
+    ClassWeighting {
+        weights: weights.to_vec(),
+        losses: vec![0.0; weights.len()],
+        rows: vec![0; weights.len()],
+    }
 }
 
 /// Counts the rows of a batch.
@@ -44,7 +48,8 @@ mod tests {
     use super::*;
 
     fn epoch(state: &mut ClassWeighting, number: u32, sums: [f64; 3], rows: [u64; 3]) {
-        let batch: Vec<ClassLoss> = sums.into_iter().zip(rows).map(|(sum, rows)| ClassLoss { sum, rows }).collect();
+        let batch: Vec<ClassLoss> =
+            sums.into_iter().zip(rows).map(|(sum, rows)| ClassLoss { sum, rows }).collect();
         count(state, &batch);
         next_epoch(state, number);
     }

@@ -90,7 +90,11 @@ mod tests {
                 vec![],
             ),
             ("yolov4_config { arch: 'cspdarknet_tiny_3l' freeze_bn: true }", Verb::Train, vec![]),
-            ("training_config { visualizer { enabled: false num_images: 3 } model_ema: t }", Verb::Train, vec![]),
+            (
+                "training_config { visualizer { enabled: false num_images: 3 } model_ema: t }",
+                Verb::Train,
+                vec![],
+            ),
             ("training_config { enable_qat: True pruned_model_path: 'p' }", Verb::Train, vec!["True"]),
             ("training_config { enable_qat: True }", Verb::Export, vec![]),
             (

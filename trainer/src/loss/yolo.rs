@@ -168,13 +168,7 @@ impl YoloLoss {
     ///
     /// # Panics
     /// When a map does not have the size its head asks for.
-    pub fn compute(
-        &self,
-        maps: &[&[f32]],
-        truths: &[Vec<Truth>],
-        height: usize,
-        width: usize,
-    ) -> Loss {
+    pub fn compute(&self, maps: &[&[f32]], truths: &[Vec<Truth>], height: usize, width: usize) -> Loss {
         let batch = truths.len();
         let share = 1.0 / batch as f64;
         let mut gradients: Vec<Vec<f32>> = maps.iter().map(|map| vec![0.0; map.len()]).collect();

@@ -65,13 +65,17 @@ impl fmt::Display for Divergence {
                 writeln!(f, "  began with: `{name}`, after the step before")?;
             }
             Origin::Parameter { name, count } => {
-                writeln!(f, "  began with: {count} parameters, after the step before; nearest the heads `{name}`")?;
+                writeln!(
+                    f,
+                    "  began with: {count} parameters, after the step before; nearest the heads `{name}`"
+                )?;
             }
             Origin::Layer(name) => writeln!(f, "  began with: the output of layer `{name}`")?,
             Origin::Loss => writeln!(f, "  began with: the loss; the outputs of the network are finite")?,
         }
         writeln!(f, "  learning rate: {learning_rate:.3e}")?;
-        let names: Vec<String> = self.images.iter().take(NAMED).map(|path| path.display().to_string()).collect();
+        let names: Vec<String> =
+            self.images.iter().take(NAMED).map(|path| path.display().to_string()).collect();
         let more = self.images.len().saturating_sub(NAMED);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         writeln!(f, "  images of the batch: {}{more}", names.join(", "))?;

@@ -136,7 +136,8 @@ impl<'a> Run<'a> {
         let loader = TrainLoader::new(data, training.num_epochs.into(), settings, state.step);
         let mut loss = LossConfig::from_spec(spec.yolov4(), spec.class_weighting(), spec.classes());
         if spec.class_weighting().enable_auto {
-            let state = state.class_weighting.get_or_insert_with(|| class_weighting::start(&loss.class_weights));
+            let state =
+                state.class_weighting.get_or_insert_with(|| class_weighting::start(&loss.class_weights));
             loss.class_weights.clone_from(&state.weights);
         } else {
             state.class_weighting = None;
@@ -150,11 +151,7 @@ impl<'a> Run<'a> {
         };
         Ok(Self {
             request: *request,
-            loss: YoloLoss {
-                config: loss,
-                heads: detector.geometry(),
-                classes: detector.classes.len(),
-            },
+            loss: YoloLoss { config: loss, heads: detector.geometry(), classes: detector.classes.len() },
             dataset,
             loader,
             validation_images,
