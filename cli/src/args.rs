@@ -36,6 +36,7 @@ pub enum Command {
     Evaluate(cmd::evaluate::EvaluateArgs),
     Export(cmd::export::ExportArgs),
     Inference(cmd::inference::InferenceArgs),
+    Inspect(cmd::inspect::InspectArgs),
     Kmeans(cmd::kmeans::KmeansArgs),
     Lint(cmd::lint::LintArgs),
     Train(cmd::train::TrainArgs),

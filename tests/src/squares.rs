@@ -62,6 +62,11 @@ dataset_config {{
     check(parsed, Verb::Train).unwrap_or_else(|problems| panic!("{problems}"))
 }
 
+/// Training into a folder, without a key.
+pub fn request<'a>(spec: &'a Checked, results_dir: &'a Path, stop: &'a AtomicBool) -> TrainRequest<'a> {
+    TrainRequest { spec, results_dir, passphrase: None, images: ImageOptions::default(), stop }
+}
+
 /// Trains; stops after `stop_after` steps where that is given. Returns the summary and the losses of the epochs.
 pub fn run(
     spec: &Checked,
@@ -71,13 +76,7 @@ pub fn run(
 ) -> (TrainSummary, Vec<f64>) {
     let stop = AtomicBool::new(false);
     let (mut steps, mut losses) = (0, Vec::new());
-    let request = TrainRequest {
-        spec,
-        results_dir: dir,
-        passphrase: key,
-        images: ImageOptions::default(),
-        stop: &stop,
-    };
+    let request = TrainRequest { passphrase: key, ..request(spec, dir, &stop) };
     let summary = train(&request, &mut |event| match event {
         Event::Step(_) => {
             steps += 1;

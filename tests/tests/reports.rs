@@ -5,10 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use oxidet_tests::squares::{draw, run, spec};
+use oxidet_tests::squares::{draw, request, run, spec};
 use oxidet_trainer::checkpoint_file::read_checkpoint;
-use oxidet_trainer::data::ImageOptions;
-use oxidet_trainer::train::{Event, TrainRequest, train};
+use oxidet_trainer::train::{Event, train};
 use serde_json::Value;
 
 const VISUALIZER: &str = "visualizer { enabled: true num_images: 2 weight_histograms: true }";
@@ -76,15 +75,8 @@ fn a_report_that_cannot_be_written_is_told_once_and_stops_nothing() {
     fs::write(broken.join("logs"), "a file").expect("written");
     let stop = AtomicBool::new(false);
     let spec = spec(dir.path(), VISUALIZER, "");
-    let request = TrainRequest {
-        spec: &spec,
-        results_dir: &broken,
-        passphrase: None,
-        images: ImageOptions::default(),
-        stop: &stop,
-    };
     let mut told = BTreeMap::new();
-    let summary = train(&request, &mut |event| {
+    let summary = train(&request(&spec, &broken, &stop), &mut |event| {
         if let Event::ReportFailed(error) = event {
             assert!(error.to_string().contains("training goes on"), "{error}");
             *told.entry(error.path.clone()).or_insert(0) += 1;

@@ -6,6 +6,7 @@ pub mod demo;
 pub mod evaluate;
 pub mod export;
 pub mod inference;
+pub mod inspect;
 pub mod kmeans;
 pub mod lint;
 pub mod train;

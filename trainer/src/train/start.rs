@@ -102,9 +102,9 @@ fn check_pruned(model: &Detector, spec: &Detector) -> Result<(), String> {
         ("input size, channels, depth or image_mean", model.preprocess == spec.preprocess),
     ];
     match same.iter().find(|(_, same)| !same) {
-        Some((what, _)) => Err(format!(
-            "the spec's {what} differ from the model's; use those it was trained with"
-        )),
+        Some((what, _)) => {
+            Err(format!("the spec's {what} differ from the model's; use those it was trained with"))
+        }
         None => Ok(()),
     }
 }
