@@ -13,6 +13,7 @@ pub mod data;
 pub mod doctor;
 pub mod evaluate;
 pub mod gallery;
+mod html;
 pub mod interp;
 pub mod kernel;
 pub mod loss;

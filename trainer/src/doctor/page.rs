@@ -5,22 +5,19 @@ mod thumbnail;
 
 use std::fmt::Write as _;
 
-use oxidet_vision::draw::class_colour;
-
 use super::report::{Example, Finding, Report, Severity, split_name};
 use super::{AnchorFit, Part};
 use crate::data::Sample;
+use crate::html::{colour, document, escape, section};
 use thumbnail::thumbnail;
 
 /// Sample pictures.
 const SAMPLES: usize = 12;
 /// Examples of a finding that are shown as pictures.
 const PICTURED: usize = 6;
-const STYLE: &str = include_str!("page/style.css");
 
 /// The page of a report about the data of `spec`, a name.
 pub fn page(report: &Report, spec: &str) -> String {
-    let name = escape(spec);
     let body = [
         tiles(report),
         findings(report),
@@ -31,16 +28,7 @@ pub fn page(report: &Report, spec: &str) -> String {
         section("Samples", &samples(report)),
     ]
     .concat();
-    format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>Data set of {name}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n\
-         <header><h1>Data set</h1><p class=\"spec\">{name}</p></header>\n{body}</main>\n</body>\n</html>\n"
-    )
-}
-
-fn section(title: &str, content: &str) -> String {
-    format!("<section>\n<h2>{title}</h2>\n{content}</section>\n")
+    document("Data set", spec, &body)
 }
 
 fn tiles(report: &Report) -> String {
@@ -234,11 +222,6 @@ fn figure(report: &Report, sample: &Sample) -> Option<String> {
     Some(format!("<figure>{}<figcaption>{caption}</figcaption></figure>\n", image(&uri, &name)))
 }
 
-fn colour(class: usize) -> String {
-    let [r, g, b] = class_colour(class);
-    format!("#{r:02x}{g:02x}{b:02x}")
-}
-
 /// A sentence, what is between backticks as code.
 fn prose(text: &str) -> String {
     let parts = escape(text);
@@ -250,20 +233,4 @@ fn prose(text: &str) -> String {
         if i % 2 == 1 { format!("<code>{part}</code>") } else { (*part).to_owned() }
     };
     parts.iter().enumerate().map(part).collect()
-}
-
-/// Text that is text in HTML, in attributes too.
-fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out += "&amp;",
-            '<' => out += "&lt;",
-            '>' => out += "&gt;",
-            '"' => out += "&quot;",
-            '\'' => out += "&#39;",
-            c => out.push(c),
-        }
-    }
-    out
 }

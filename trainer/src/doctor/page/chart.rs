@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::super::boxes::STRIDES;
 use super::super::classes::input_size;
 use super::super::report::{Report, split_name};
-use super::{colour, escape};
+use crate::html::{colour, escape};
 
 /// Points of a scatter; more would only make the page heavy.
 const POINTS: usize = 4000;
