@@ -5,6 +5,8 @@ mod mistakes;
 mod page;
 mod pr_picture;
 mod results;
+#[cfg(test)]
+mod tests;
 
 pub use coco_files::{coco_annotations, coco_detections};
 pub use mistakes::Mistakes;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use oxidet_vision::draw::{Mark, draw_marks, with_caption};
+use oxidet_vision::draw::{Mark, draw_marks};
 use oxidet_vision::image::resize;
 use oxidet_vision::metrics::Fate;
 use oxidet_vision::{Image, PxBox};
@@ -85,7 +85,7 @@ impl<'a> Mistakes<'a> {
         self.image.sample
     }
 
-    /// What is wrong, in words: `missed 2 rbc, 1 wbc; nothing there 1 rbc`.
+    /// What is wrong, in words: `missed: 2 rbc, 1 wbc; nothing there: 1 rbc`.
     pub fn summary(&self, classes: &[String]) -> String {
         let mut counts: BTreeMap<(Kind, String), usize> = BTreeMap::new();
         for (_, kind, name) in self.marked(classes) {
@@ -97,7 +97,7 @@ impl<'a> Mistakes<'a> {
             let counts = counts.iter().filter(|((of, _), _)| *of == kind);
             let parts: Vec<String> = counts.map(|((_, what), count)| format!("{count} {what}")).collect();
             let name = if kind == Kind::Confused { "confused" } else { kind.meaning() };
-            (!parts.is_empty()).then(|| format!("{name} {}", parts.join(", ")))
+            (!parts.is_empty()).then(|| format!("{name}: {}", parts.join(", ")))
         };
         let parts: Vec<String> =
             [Kind::Missed, Kind::False, Kind::Confused].into_iter().filter_map(of_kind).collect();
@@ -124,8 +124,7 @@ impl<'a> Mistakes<'a> {
             text: name.map(|name| name.text()).unwrap_or_default(),
         };
         draw_marks(&mut image, &marked.into_iter().map(mark).collect::<Vec<_>>());
-        let file = sample.image.file_name().unwrap_or_default().to_string_lossy();
-        Ok(with_caption(&image, &[format!("{file}: {}", self.summary(&dataset.classes))]))
+        Ok(image)
     }
 
     /// What there is to draw: boxes, their kinds, and names of mistakes.
