@@ -18,7 +18,6 @@ const STYLE: &str = include_str!("page/style.css");
 
 /// The page of a report about the data of `spec`, a name.
 pub fn page(report: &Report, spec: &str) -> String {
-    let name = escape(spec);
     let body = [
         tiles(report),
         findings(report),
@@ -29,7 +28,7 @@ pub fn page(report: &Report, spec: &str) -> String {
         section("Samples", &samples(report)),
     ]
     .concat();
-    let header = format!("<header><h1>Data set</h1><p class=\"spec\">{name}</p></header>\n");
+    let header = format!("<header><h1>Data set</h1><p class=\"spec\">{}</p></header>\n", escape(spec));
     document(&format!("Data set of {spec}"), STYLE, &(header + &body))
 }
 

@@ -7,13 +7,12 @@ use oxidet_vision::{Detection, Letterbox, Preprocess, PxBox};
 use rayon::prelude::*;
 
 use crate::data::{Dataset, Object};
+use crate::evaluate::DEFAULT_SCORE;
 use crate::page::{colour, escape, thumbnail};
 use crate::train::Found;
 
 /// Images that are shown.
 const SHOWN: usize = 12;
-/// Detections with a lower score are not drawn; `inference` leaves them out too unless told otherwise.
-pub(super) const THRESHOLD: f32 = 0.3;
 /// Above this many, scores are only shown where the reader points.
 const LABELLED: usize = 12;
 
@@ -84,7 +83,7 @@ impl Shown {
     fn figure(&self, detections: &[Detection], classes: &[String]) -> String {
         let (width, height) = self.letterbox.image;
         let name = escape(&self.path.file_name().unwrap_or_default().to_string_lossy());
-        let detections: Vec<&Detection> = detections.iter().filter(|d| d.score >= THRESHOLD).collect();
+        let detections: Vec<&Detection> = detections.iter().filter(|d| d.score >= DEFAULT_SCORE).collect();
         let mut svg = format!(
             "<svg class=\"shot\" viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{name}\">\n\
              <image href=\"{}\" width=\"{width}\" height=\"{height}\" preserveAspectRatio=\"none\"/>\n",

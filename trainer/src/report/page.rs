@@ -4,12 +4,12 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use jiff::Zoned;
-use oxidet_vision::metrics::ClassReport;
+use oxidet_vision::metrics::{ClassReport, Operating};
 
-use super::examples::THRESHOLD;
 use super::history::Record;
 use super::{Outcome, Reports, machine};
 use crate::data::Summary;
+use crate::evaluate::{DEFAULT_SCORE, confusion_table};
 use crate::page::{
     Axis, Line, LineChart, Weight, class_name, colour, document, escape, number, section, tile,
 };
@@ -34,6 +34,7 @@ pub(super) fn page(reports: &Reports, outcome: &Outcome) -> String {
         section("Curves", &curves(reports)),
         section(&format!("Average precision{title}"), &of_validation(average_precision)),
         section("Precision and recall", &of_validation(precision_recall)),
+        section("Confusion matrix", &of_validation(confusion)),
         section("Validation images", &of_validation(images)),
         section("Data", &data(reports)),
         section("Run", &run(reports)),
@@ -146,25 +147,52 @@ fn average_precision(reports: &Reports, validation: &Validation) -> String {
     let report = &validation.report;
     let mut rows = String::new();
     for (id, (name, class)) in reports.detector.classes.iter().zip(&report.per_class).enumerate() {
-        let ap = class.ap.map_or("–".into(), |ap| format!("{ap:.4}"));
+        let best = |of: fn(&Operating) -> f64| class.best_f1.as_ref().map(of);
         let _ = writeln!(
             rows,
-            "<tr><th>{}</th><td>{}</td><td class=\"gauge\"><i><u style=\"width:{:.1}%;background:{}\"></u></i></td><td>{ap}</td></tr>",
+            "<tr><th>{}</th><td>{}</td><td class=\"gauge\"><i><u style=\"width:{:.1}%;background:{}\"></u></i></td>\
+             <td><b>{}</b></td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
             class_name(id, name),
             class.truths,
             100.0 * class.ap.unwrap_or(0.0),
-            colour(id)
+            colour(id),
+            measure(class.ap),
+            measure(best(|best| best.f1)),
+            measure(best(|best| f64::from(best.threshold))),
+            measure(best(|best| best.precision)),
+            measure(best(|best| best.recall)),
         );
     }
-    let map = report.map.map_or("–".into(), |map| format!("{map:.4}"));
+    let coco = &report.coco;
     format!(
-        "<div class=\"wide\"><table>\n<thead><tr><th>class</th><th>objects</th><th></th><th>AP</th></tr></thead>\n<tbody>\n{rows}</tbody>\n\
-         <tfoot><tr><th>mean</th><td>{}</td><td></td><td>{map}</td></tr></tfoot>\n</table></div>\n\
+        "<div class=\"wide\"><table class=\"plain\">\n<thead><tr><th>class</th><th>objects</th><th></th><th>AP</th><th>best F1</th>\
+         <th>at score</th><th>precision</th><th>recall</th></tr></thead>\n<tbody>\n{rows}</tbody>\n\
+         <tfoot><tr><th>mean</th><td>{}</td><td></td><td>{}</td><td></td><td></td><td></td><td></td></tr></tfoot>\n</table></div>\n\
          <p class=\"note\">An object counts as found from an overlap (IoU) of {} on; precision is averaged by the rule \
-         <code>{}</code>.</p>\n",
+         <code>{}</code>. By the rules of COCO: AP50:95 {}, AP50 {}, AP75 {}.</p>\n",
         report.per_class.iter().map(|class| class.truths).sum::<usize>(),
+        measure(report.map),
         report.iou_threshold,
-        report.mode.name()
+        report.mode.name(),
+        measure(coco.ap),
+        measure(coco.ap50),
+        measure(coco.ap75)
+    )
+}
+
+/// Four decimals, or a dash for what is not defined.
+fn measure(value: Option<f64>) -> String {
+    value.map_or("–".into(), |value| format!("{value:.4}"))
+}
+
+fn confusion(reports: &Reports, validation: &Validation) -> String {
+    let confusion = &validation.report.confusion;
+    format!(
+        "{}<p class=\"note\">Detections of score {} or more; a detection belongs to an object when they overlap by {} or more \
+         (IoU).</p>\n",
+        confusion_table(&reports.detector.classes, confusion),
+        confusion.score_threshold(),
+        confusion.iou_threshold()
     )
 }
 
@@ -188,8 +216,8 @@ fn precision_recall(reports: &Reports, validation: &Validation) -> String {
 fn curve(class: &ClassReport) -> Vec<(f64, f64)> {
     let mut points: Vec<(f64, f64)> = Vec::new();
     for point in &class.curve {
-        if points.last().is_none_or(|last| point.0 > last.0) {
-            points.push(*point);
+        if points.last().is_none_or(|last| point.recall > last.0) {
+            points.push((point.recall, point.precision));
         }
     }
     let step = points.len().div_ceil(POINTS).max(1);
@@ -208,7 +236,7 @@ fn images(reports: &Reports, validation: &Validation) -> String {
         return figures;
     }
     format!(
-        "<p class=\"note\">Detections with a score of {THRESHOLD} or more in the colours of their classes; labelled objects \
+        "<p class=\"note\">Detections with a score of {DEFAULT_SCORE} or more in the colours of their classes; labelled objects \
          are dashed.</p>\n<div class=\"grid\">\n{figures}</div>\n"
     )
 }
@@ -224,7 +252,7 @@ fn data(reports: &Reports) -> String {
         rows += &row(class_name(id, name), &|summary| summary.objects.get(id).copied().unwrap_or(0));
     }
     format!(
-        "<div class=\"wide\"><table>\n<thead><tr><th></th><th>training</th><th>validation</th></tr></thead>\n\
+        "<div class=\"wide\"><table class=\"plain\">\n<thead><tr><th></th><th>training</th><th>validation</th></tr></thead>\n\
          <tbody>\n{rows}</tbody>\n</table></div>\n"
     )
 }
@@ -252,7 +280,7 @@ fn run(reports: &Reports) -> String {
         .iter()
         .map(|(name, text)| format!("<tr><th>{name}</th><td>{}</td></tr>\n", escape(text)))
         .collect();
-    format!("<div class=\"wide\"><table class=\"facts\">\n{rows}</table></div>\n")
+    format!("<div class=\"wide\"><table class=\"plain facts\">\n{rows}</table></div>\n")
 }
 
 fn time(reports: &Reports) -> String {

@@ -21,7 +21,7 @@ use crate::data::{
     Batch, CacheBudget, Dataset, DatasetRequest, ImageStore, LoaderSettings, Split, TrainLoader,
     TrainingData, TrainingSettings,
 };
-use crate::evaluate::Evaluation;
+use crate::evaluate::{DEFAULT_SCORE, Evaluation};
 use crate::interp::{Executor, TrainNet};
 use crate::kernel::optimizer::Penalty;
 use crate::loss::{Loss, LossConfig, LossTerms, YoloLoss};
@@ -154,6 +154,7 @@ impl<'a> Run<'a> {
             batch_size: eval.batch_size as usize,
             mode: ap_mode_from_spec(eval.average_precision_mode),
             iou_threshold: eval.matching_iou_threshold,
+            score_threshold: DEFAULT_SCORE,
         };
         Ok(Self {
             request: *request,
