@@ -4,6 +4,7 @@
 mod dataset;
 mod dataset_convert;
 mod kmeans;
+mod stopping;
 mod support;
 mod usage;
 mod workflow;
