@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program of the terminal")]
 
 mod bench_data;
+mod bench_eval;
 mod bench_ops;
 mod bench_train;
 
@@ -13,6 +14,8 @@ use clap::Parser;
 enum Task {
     #[command(name = "bench-data")]
     Data(bench_data::Args),
+    #[command(name = "bench-eval")]
+    Eval(bench_eval::Args),
     #[command(name = "bench-train")]
     Train(bench_train::Args),
     #[command(name = "bench-train-worker", hide = true)]
@@ -24,6 +27,7 @@ enum Task {
 fn main() -> anyhow::Result<()> {
     match Task::parse() {
         Task::Data(args) => bench_data::run(&args),
+        Task::Eval(args) => bench_eval::run(&args),
         Task::Train(args) => bench_train::run(&args),
         Task::TrainWorker(args) => bench_train::work(&args),
         Task::Ops(args) => bench_ops::run(&args),

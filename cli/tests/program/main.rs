@@ -3,6 +3,7 @@
 
 mod dataset;
 mod dataset_convert;
+mod evaluate;
 mod kmeans;
 mod stopping;
 mod support;
