@@ -9,8 +9,9 @@ Written from the description of the original, not from oxidet's code. FOLDER has
   [class, [x1, y1, x2, y2]] in fractions of the image.
 
 Prints a line of JSON for each batch: the loss, its terms and the learning rate. Then writes after.f32, all parameters and running
-statistics in the order they came in. As oxidet does on purpose (docs/differences.md), SPP pads its pools with -inf, cross entropy
-is computed from logits, and targets follow the encoder of the original's loader for label folders.
+statistics in the order they came in. What oxidet does otherwise on purpose (docs/differences.md) is done here as well: SPP pads its
+pools with -inf, cross entropy is computed from logits, targets follow the encoder of the original's loader for label folders, and
+objects without a row still make predictions neutral.
 """
 
 import argparse
@@ -256,25 +257,25 @@ def loss_terms(maps, objects, network, case):
     """The four terms, each a sum over rows and a mean over images."""
     rows = Rows(network, maps)
     boxes, objectness, logits = rows.split(maps, network["classes"])
-    terms = dict.fromkeys(["loc", "pos", "neg", "class"], 0.0)
+    terms = dict.fromkeys(["loc", "pos", "neg", "class"], torch.zeros(()))
     for box, obj, cls, seen in zip(boxes, objectness, logits, objects):
         matches = rows.encode(seen, case["box_matching_iou"])
         negative = torch.ones(len(box), dtype=torch.bool)
-        if matches:
-            held = list(matches)
-            classes = torch.tensor([seen[matches[row]][0] for row in held])
-            x1, y1, x2, y2 = torch.tensor([seen[matches[row]][1] for row in held], dtype=box.dtype).unbind(-1)
-            target = torch.stack([(y1 + y2) / 2, (x1 + x2) / 2, y2 - y1, x2 - x1], -1)
-            one_hot = F.one_hot(classes, network["classes"]).to(box.dtype)
-            weight = torch.tensor(case["class_weights"], dtype=box.dtype)[classes]
+        if seen:
+            classes = torch.tensor([label for label, _ in seen])
+            x1, y1, x2, y2 = torch.tensor([corners for _, corners in seen], dtype=box.dtype).unbind(-1)
+            truths = torch.stack([(y1 + y2) / 2, (x1 + x2) / 2, y2 - y1, x2 - x1], -1)
+            held, of = list(matches.keys()), list(matches.values())
+            target, one_hot = truths[of], F.one_hot(classes[of], network["classes"]).to(box.dtype)
+            weight = torch.tensor(case["class_weights"], dtype=box.dtype)[classes[of]]
             scale = 2 - target[:, 2] * target[:, 3]
-            terms["loc"] += (weight * scale * ciou_loss(target, box[held])).sum()
-            terms["pos"] += cross_entropy(obj[held], torch.ones(len(held)), case).sum()
-            terms["class"] += (weight[:, None] * cross_entropy(cls[held], one_hot, case)).sum()
+            terms["loc"] = terms["loc"] + (weight * scale * ciou_loss(target, box[held])).sum()
+            terms["pos"] = terms["pos"] + cross_entropy(obj[held], torch.ones(len(held)), case).sum()
+            terms["class"] = terms["class"] + (weight[:, None] * cross_entropy(cls[held], one_hot, case)).sum()
             with torch.no_grad():
-                negative = overlap(box[:, None], target[None]).amax(1) < case["matching_neutral_box_iou"]
+                negative = overlap(box[:, None], truths[None]).amax(1) < case["matching_neutral_box_iou"]
             negative[held] = False
-        terms["neg"] += cross_entropy(obj[negative], torch.zeros(int(negative.sum())), case).sum()
+        terms["neg"] = terms["neg"] + cross_entropy(obj[negative], torch.zeros(int(negative.sum())), case).sum()
     return {name: term / len(objects) for name, term in terms.items()}
 
 
@@ -350,8 +351,8 @@ def main():
         with torch.no_grad():
             for param, state in zip(trained, states):
                 update(case["optimizer"], param, state, rate, step + 1)
-        values = {name: float(term) for name, term in terms.items()}
-        print(json.dumps({"loss": float(loss), "learning_rate": rate, **values}), flush=True)
+        values = {name: term.item() for name, term in terms.items()}
+        print(json.dumps({"loss": loss.item(), "learning_rate": rate, **values}), flush=True)
 
     after = torch.cat([param.detach().flatten() for param in params.values()])
     after.numpy().astype("<f4").tofile(args.folder / "after.f32")

