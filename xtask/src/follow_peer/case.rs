@@ -38,7 +38,7 @@ pub const BUILT_IN: [Case; 5] = [
         network: r#"arch: "cspdarknet_tiny" activation: "mish" big_grid_xy_extend: 0.05 mid_grid_xy_extend: 0.1"#,
         training: "
   learning_rate { soft_start_cosine_annealing_schedule {
-    min_learning_rate: 1e-6 max_learning_rate: 3e-4 soft_start: 0.2
+    min_learning_rate: 1e-6 max_learning_rate: 1e-4 soft_start: 0.2
   } }
   regularizer { type: L2 weight: 3e-5 }
   optimizer { adam { epsilon: 1e-7 beta1: 0.9 beta2: 0.999 } }",
