@@ -15,4 +15,5 @@ pub mod prototxt;
 pub mod spec;
 pub mod tfrecord;
 pub mod voc;
+pub mod weights;
 pub mod yolo_txt;

@@ -20,6 +20,7 @@ use crate::data::{DataError, ImageOptions, Summary};
 use crate::interp::{ExecutorError, TrainNetError};
 use crate::loss::LossTerms;
 use crate::net::NetError;
+use crate::weights::LoadFileError;
 
 pub use run::train;
 pub use start::LoadedWeights;
@@ -149,6 +150,9 @@ pub enum TrainError {
     /// A checkpoint cannot be read or written.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointFileError),
+    /// `pretrain_model_path` does not give weights.
+    #[error(transparent)]
+    Pretrain(#[from] LoadFileError),
     /// A checkpoint does not fit the spec.
     #[error("{}: {what}", path.display())]
     Weights {
