@@ -1,8 +1,8 @@
 //! The checkpoint: a detector, its parameters, the spec and the training state in one file.
 //!
 //! A checkpoint is a [safetensors](https://github.com/huggingface/safetensors) file. Its `__metadata__` has one entry,
-//! `oxidet`, a JSON object with everything that is not a tensor; the parameters are stored under their own names and
-//! optimiser slots as `optimizer/<slot>/<parameter>`. `docs/formats/checkpoint.md` describes it for other readers.
+//! `oxidet`, a JSON object with everything that is not a tensor; the parameters are stored under their own names, optimiser
+//! slots as `optimizer/<slot>/<parameter>`, and the weights behind a moving average as `live/<parameter>`. `docs/formats/checkpoint.md` describes it for other readers.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -15,6 +15,7 @@ use crate::{Detector, Params, ParamsError, Tensor};
 const FORMAT: u32 = 1;
 const METADATA_KEY: &str = "oxidet";
 const SLOT_PREFIX: &str = "optimizer/";
+const LIVE_PREFIX: &str = "live/";
 
 /// A trained, or half-trained, detector.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,7 +31,7 @@ pub struct Checkpoint {
 }
 
 /// What training needs besides the parameters to go on as if it had never stopped.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TrainingState {
     /// Epochs completed.
     pub epoch: u32,
@@ -38,10 +39,43 @@ pub struct TrainingState {
     pub step: u64,
     /// Seed of the run.
     pub seed: u64,
+    /// Training images; 0 where it is not known.
+    #[serde(default)]
+    pub images: u64,
     /// Sum of the losses of the batches since the last completed epoch.
     pub loss_sum: f64,
+    /// The best epoch so far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub best: Option<BestEpoch>,
+    /// Of a run that weights classes by their loss.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class_weighting: Option<ClassWeighting>,
     /// Per-parameter state of the optimiser, by slot name (`m`, `v`, …).
+    #[serde(skip)]
     pub slots: BTreeMap<String, Params>,
+    /// The weights that training goes on from, where the checkpoint's parameters are their moving average.
+    #[serde(skip)]
+    pub live: Option<Params>,
+}
+
+/// An epoch that was better than those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BestEpoch {
+    /// Its number, from 1; 0 when there was none yet.
+    pub epoch: u32,
+    /// What is monitored, after it.
+    pub value: f64,
+}
+
+/// Weights of the classes and what the next ones are made from. One entry a class.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ClassWeighting {
+    /// The weights.
+    pub weights: Vec<f64>,
+    /// Weighted loss of the class' rows since the last completed epoch.
+    pub losses: Vec<f64>,
+    /// Number of these rows.
+    pub rows: Vec<u64>,
 }
 
 /// A file that is not a checkpoint of ours, or not a sound one.
@@ -71,15 +105,7 @@ struct Metadata {
     detector: Detector,
     spec: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    training: Option<TrainingMetadata>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct TrainingMetadata {
-    epoch: u32,
-    step: u64,
-    seed: u64,
-    loss_sum: f64,
+    training: Option<TrainingState>,
 }
 
 impl Checkpoint {
@@ -90,21 +116,19 @@ impl Checkpoint {
             version: env!("CARGO_PKG_VERSION").into(),
             detector: self.detector.clone(),
             spec: self.spec.clone(),
-            training: self.training.as_ref().map(|training| TrainingMetadata {
-                epoch: training.epoch,
-                step: training.step,
-                seed: training.seed,
-                loss_sum: training.loss_sum,
-            }),
+            training: self.training.clone(),
         };
         let slots = self.training.iter().flat_map(|training| &training.slots).flat_map(|(slot, params)| {
             params.iter().map(move |(name, tensor)| (format!("{SLOT_PREFIX}{slot}/{name}"), tensor))
         });
+        let live = self.training.iter().filter_map(|training| training.live.as_ref()).flat_map(Params::iter);
+        let live = live.map(|(name, tensor)| (format!("{LIVE_PREFIX}{name}"), tensor));
         let tensors: BTreeMap<String, (&[usize], Vec<u8>)> = self
             .params
             .iter()
             .map(|(name, tensor)| (name.to_owned(), tensor))
             .chain(slots)
+            .chain(live)
             .map(|(name, tensor)| {
                 (name, (tensor.shape(), tensor.data().iter().flat_map(|x| x.to_le_bytes()).collect()))
             })
@@ -145,13 +169,19 @@ impl Checkpoint {
 
         let mut params = Params::new();
         let mut slots: BTreeMap<String, Params> = BTreeMap::new();
+        let mut live = Params::new();
         for (name, tensor) in read_tensors(&file)?.iter() {
-            match name.strip_prefix(SLOT_PREFIX).and_then(|rest| rest.split_once('/')) {
-                Some((slot, param)) => {
-                    slots.entry(slot.to_owned()).or_default().insert(param, tensor.clone())
-                }
-                None => params.insert(name, tensor.clone()),
+            let slot = name.strip_prefix(SLOT_PREFIX).and_then(|rest| rest.split_once('/'));
+            if let Some((slot, param)) = slot {
+                slots.entry(slot.to_owned()).or_default().insert(param, tensor.clone());
+            } else if let Some(param) = name.strip_prefix(LIVE_PREFIX) {
+                live.insert(param, tensor.clone());
+            } else {
+                params.insert(name, tensor.clone());
             }
+        }
+        if !live.is_empty() {
+            live.check(&metadata.detector.graph)?;
         }
         params.check(&metadata.detector.graph)?;
         for slot in slots.values() {
@@ -163,13 +193,8 @@ impl Checkpoint {
                 }
             }
         }
-        let training = metadata.training.map(|training| TrainingState {
-            epoch: training.epoch,
-            step: training.step,
-            seed: training.seed,
-            loss_sum: training.loss_sum,
-            slots,
-        });
+        let live = (!live.is_empty()).then_some(live);
+        let training = metadata.training.map(|training| TrainingState { slots, live, ..training });
         Ok(Self { detector: metadata.detector, params, spec: metadata.spec, training })
     }
 }
@@ -204,7 +229,21 @@ mod tests {
         params.insert("head/kernel", Tensor::new([6, 1, 1, 1], vec![1.0, -0.0, 0.5, 1e-30, f32::MAX, 3.0]));
         params.insert("head/bias", Tensor::new([6], vec![0.25; 6]));
         let slots = BTreeMap::from([("m".to_owned(), params.clone())]);
-        let training = Some(TrainingState { epoch: 3, step: 99, seed: 7, loss_sum: 1.5, slots });
+        let training = Some(TrainingState {
+            epoch: 3,
+            step: 99,
+            seed: 7,
+            images: 12,
+            loss_sum: 0.1 + 0.2,
+            best: Some(BestEpoch { epoch: 2, value: 0.7 }),
+            class_weighting: Some(ClassWeighting {
+                weights: vec![1.1],
+                losses: vec![1.0 / 3.0],
+                rows: vec![5],
+            }),
+            slots,
+            live: Some(params.clone()),
+        });
         Checkpoint {
             detector: Detector::for_tests(builder.finish(), output),
             params,

@@ -114,7 +114,9 @@ fn output_channels(op: &Op, inputs: &[usize]) -> Option<usize> {
         (Op::Upsample { factor }, [input]) => (*factor > 0).then_some(*input)?,
         (Op::BatchNorm(_) | Op::Activation(_), [input]) => *input,
         (Op::Concat, [_, ..]) => inputs.iter().try_fold(0usize, |sum, c| sum.checked_add(*c))?,
-        (Op::Add, [a, b]) => (a == b).then_some(*a)?,
+        (Op::Add | Op::Scale, [a, b]) => (a == b).then_some(*a)?,
+        (Op::GlobalAveragePool, [input]) => *input,
+        (Op::DropPath { rate }, [input]) => (0.0..1.0).contains(rate).then_some(*input)?,
         (Op::ChannelSlice { start, len }, [input]) => (start.checked_add(*len)? <= *input).then_some(*len)?,
         _ => return None,
     };
@@ -144,6 +146,14 @@ impl GraphBuilder {
     /// Channels of a node.
     pub fn channels(&self, id: NodeId) -> usize {
         self.graph.node(id).channels
+    }
+
+    /// The node of this name.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn find(&self, name: &str) -> NodeId {
+        self.graph.find(name).unwrap_or_else(|| panic!("{name} is not in the graph"))
     }
 
     /// Appends any operator.
@@ -196,6 +206,21 @@ impl GraphBuilder {
     /// Appends a sum.
     pub fn add(&mut self, name: impl Into<String>, a: NodeId, b: NodeId) -> NodeId {
         self.push(name, Op::Add, &[a, b])
+    }
+
+    /// Appends a mean over each channel.
+    pub fn global_average_pool(&mut self, name: impl Into<String>, input: NodeId) -> NodeId {
+        self.push(name, Op::GlobalAveragePool, &[input])
+    }
+
+    /// Appends a product of a map and a gate `[N, C, 1, 1]`.
+    pub fn scale(&mut self, name: impl Into<String>, map: NodeId, gate: NodeId) -> NodeId {
+        self.push(name, Op::Scale, &[map, gate])
+    }
+
+    /// Appends stochastic depth.
+    pub fn drop_path(&mut self, name: impl Into<String>, input: NodeId, rate: f32) -> NodeId {
+        self.push(name, Op::DropPath { rate }, &[input])
     }
 
     /// Appends a selection of consecutive channels.

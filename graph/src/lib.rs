@@ -19,7 +19,7 @@ pub mod pass;
 mod shape;
 
 pub use activation::Activation;
-pub use checkpoint::{Checkpoint, CheckpointError, TrainingState};
+pub use checkpoint::{BestEpoch, Checkpoint, CheckpointError, ClassWeighting, TrainingState};
 pub use detector::{Detector, DetectorHead};
 pub use from_spec::{ap_mode_from_spec, nms_from_spec, preprocess_from_spec};
 pub use graph::{Graph, GraphBuilder, Node, NodeId};

@@ -87,6 +87,17 @@ pub enum Op {
     Concat,
     /// Sum of two maps of one shape.
     Add,
+    /// The mean of each channel: `[N, C, H, W]` to `[N, C, 1, 1]`.
+    GlobalAveragePool,
+    /// Every channel of the first map times that of the second, `[N, C, 1, 1]`: the gate of squeeze and excitation (Hu et
+    /// al. 2018).
+    Scale,
+    /// In training, every image of the batch is either all 0, with probability `rate`, or divided by 1 − `rate`
+    /// (stochastic depth, Huang et al. 2016); otherwise the map as it is.
+    DropPath {
+        /// Share of images left out, below 1.
+        rate: f32,
+    },
     /// Channels `start .. start + len` of the input.
     ChannelSlice {
         /// First channel kept.

@@ -49,6 +49,14 @@ pub enum ShapeError {
         /// Padded width.
         width: usize,
     },
+    /// A gate that is not one cell a channel.
+    #[error("{node}: its gate is {gate}, it must be one cell a channel")]
+    Gate {
+        /// Name of the node.
+        node: String,
+        /// Shape of the gate.
+        gate: MapShape,
+    },
     /// Inputs of an add or concat with different sizes.
     #[error(
         "{node}: inputs of {first} and {other} cannot be joined; the image sides must be multiples of 32"
@@ -91,7 +99,15 @@ impl Graph {
                 Op::Conv2d(conv) => windowed(conv.kernel, conv.stride, conv.padding)?,
                 Op::MaxPool(pool) => windowed(pool.kernel, pool.stride, pool.padding)?,
                 Op::Upsample { factor } => (input(0).height * factor, input(0).width * factor),
-                Op::BatchNorm(_) | Op::Activation(_) | Op::ChannelSlice { .. } => {
+                Op::BatchNorm(_) | Op::Activation(_) | Op::ChannelSlice { .. } | Op::DropPath { .. } => {
+                    (input(0).height, input(0).width)
+                }
+                Op::GlobalAveragePool => (1, 1),
+                Op::Scale => {
+                    let gate = input(1);
+                    if (gate.height, gate.width) != (1, 1) {
+                        return Err(ShapeError::Gate { node: node.name.clone(), gate });
+                    }
                     (input(0).height, input(0).width)
                 }
                 Op::Concat | Op::Add => {

@@ -27,7 +27,7 @@ pub fn checkpoint(arch: &str, nlayers: u32, activation: &str, channels: usize) -
         preprocess: Preprocess::new(96, 64, channels),
     };
     let detector = build(&config).expect("the configuration is sound");
-    let mut params = init_params(&detector.graph, 5);
+    let mut params = init_params(&detector, 5);
     for spec in detector.graph.param_specs() {
         let tensor = params.get_mut(&spec.name).expect("every parameter is initialised");
         for (i, value) in tensor.data_mut().iter_mut().enumerate() {

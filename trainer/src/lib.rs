@@ -8,7 +8,9 @@
 
 pub mod anchors;
 pub mod augment;
+pub mod average;
 pub mod checkpoint_file;
+pub mod class_weighting;
 pub mod convert;
 pub mod data;
 pub mod doctor;

@@ -6,4 +6,4 @@ mod row;
 mod yolo;
 
 pub use assign::{Assignment, assign};
-pub use yolo::{LossConfig, LossTerms, YoloLoss};
+pub use yolo::{ClassLoss, Loss, LossConfig, LossTerms, YoloLoss};

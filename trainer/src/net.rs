@@ -1,10 +1,8 @@
 //! The YOLOv4 networks of TAO as graphs.
 //!
 //! ```text
-//! image ─► backbone ─┬─ top ─► SPP ─► expand ─┐
-//!                    ├─ c4 ───────────────────┼─► PAN ──► heads      resnet
-//!                    └─ c3 ───────────────────┘
-//! image ─► backbone ─┬─ c5, c4 (, c3) ───────────► FCN ──► heads     cspdarknet_tiny, cspdarknet_tiny_3l
+//! image ─► backbone ─► top, c4, c3 ─► levels (SPP, expansions) ─► PAN ─► heads     all but
+//! image ─► backbone ─► top, c4 (, c3) ──────────────────────────► FCN ─► heads     cspdarknet_tiny(_3l)
 //! ```
 //!
 //! Every layer has the original's name, so Keras weights import by name. Layers that the original leaves to Keras'
@@ -30,12 +28,15 @@ pub use config::{NetConfig, NetError, PerHead};
 pub use freeze::Freeze;
 pub use init::init_params;
 
-use oxidet_graph::{Activation, Detector, GraphBuilder};
+use oxidet_graph::{Detector, GraphBuilder, NodeId};
 
-use backbone::resnet;
+use backbone::{
+    Pyramid, cspdarknet, cspdarknet_tiny, darknet, efficientnet_b0, googlenet, mobilenet_v1, mobilenet_v2,
+    resnet, squeezenet, vgg,
+};
 use config::Arch;
-use layer::{Unit, k3_s2};
-use neck::{pan, spp, tiny};
+use layer::Unit;
+use neck::{levels, pan, tiny};
 
 /// Builds the network that `config` describes.
 ///
@@ -46,24 +47,33 @@ pub fn build(config: &NetConfig) -> Result<Detector, NetError> {
     config.check(arch)?;
     let mut graph = GraphBuilder::new();
     let image = graph.input(config.preprocess.channels);
-    let neck_unit = Unit {
-        activation: if config.force_relu { Activation::Relu } else { Activation::LeakyRelu },
-        suffix: "lrelu",
-    };
-
+    let leaky = Unit { activation: config.leaky_activation(), suffix: "lrelu" };
+    let pyramid = backbone(&mut graph, leaky, image, arch, config);
     let branches = match arch {
-        Arch::Resnet(depth) => {
-            let pyramid = resnet::build(&mut graph, image, depth);
-            let pooled = spp::build(&mut graph, neck_unit, pyramid.top);
-            let c5 = neck_unit.append(&mut graph, "yolo_expand_conv1", pooled, k3_s2(depth.expanded()));
-            pan::build(&mut graph, neck_unit, [c5, pyramid.c4, pyramid.c3], depth.neck_widths())
-        }
         Arch::CspDarknetTiny { three_heads } => {
-            let unit = Unit { activation: config.darknet_activation(), suffix: "mish" };
-            let pyramid = backbone::cspdarknet_tiny::build(&mut graph, unit, image);
             let c3 = three_heads.then_some(pyramid.c3);
-            tiny::build(&mut graph, neck_unit, pyramid.top, pyramid.c4, c3)
+            tiny::build(&mut graph, leaky, pyramid.top, pyramid.c4, c3)
+        }
+        _ => {
+            let (maps, widths) = levels::build(&mut graph, leaky, &pyramid, arch);
+            pan::build(&mut graph, leaky, maps, widths)
         }
     };
     head::finish(graph, branches, config, arch)
+}
+
+fn backbone(graph: &mut GraphBuilder, leaky: Unit, image: NodeId, arch: Arch, config: &NetConfig) -> Pyramid {
+    let csp = Unit { activation: config.csp_activation(), suffix: "mish" };
+    match arch {
+        Arch::Resnet(depth) => resnet::build(graph, image, depth),
+        Arch::Vgg(depth) => vgg::build(graph, image, depth),
+        Arch::Darknet(depth) => darknet::build(graph, leaky, image, depth),
+        Arch::CspDarknet(depth) => cspdarknet::build(graph, csp, image, depth),
+        Arch::CspDarknetTiny { .. } => cspdarknet_tiny::build(graph, csp, image),
+        Arch::Googlenet => googlenet::build(graph, image),
+        Arch::MobilenetV1 => mobilenet_v1::build(graph, image),
+        Arch::MobilenetV2 => mobilenet_v2::build(graph, image),
+        Arch::Squeezenet => squeezenet::build(graph, image),
+        Arch::EfficientnetB0 => efficientnet_b0::build(graph, image),
+    }
 }

@@ -6,6 +6,7 @@ use candle_core::Tensor;
 use oxidet_graph::{self as graph, ParamKind, Params};
 use oxidet_proto::spec::{OptimizerConfig, RegularizerConfig, RegularizerType};
 
+use crate::average::MovingAverage;
 use crate::interp::TrainedParam;
 use crate::kernel::optimizer::{Penalty, Rule};
 use crate::op;
@@ -66,7 +67,7 @@ impl Optimizer {
         Ok(Self { rule, penalty, state })
     }
 
-    /// Moves every parameter against its gradient. `step` counts from 1 over the whole run.
+    /// Moves every parameter against its gradient, and `average` after it. `step` counts from 1 over the whole run.
     ///
     /// # Errors
     /// When gradients and parameters do not fit.
@@ -76,6 +77,7 @@ impl Optimizer {
         gradients: &[Tensor],
         step: u64,
         learning_rate: f64,
+        mut average: Option<&mut MovingAverage>,
     ) -> candle_core::Result<()> {
         for ((param, gradient), state) in trained.iter().zip(gradients).zip(&mut self.state) {
             let penalty =
@@ -88,6 +90,7 @@ impl Optimizer {
                 learning_rate as f32,
                 penalty,
                 state,
+                average.as_mut().and_then(|average| average.of(&param.spec.name, step)),
             )?;
         }
         Ok(())

@@ -243,7 +243,7 @@ fn describe(folder: &Path, detector: &Detector, batch: usize) -> Result<()> {
 }
 
 fn initial_params(detector: &Detector) -> Params {
-    init_params(&detector.graph, 42)
+    init_params(detector, 42)
 }
 
 /// Smoothly varying values of the size of preprocessed pixels.

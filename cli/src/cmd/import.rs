@@ -44,15 +44,12 @@ pub struct ImportArgs {
 
 pub fn run(args: &ImportArgs) -> Result<(), Failure> {
     if args.output.exists() && !args.force {
-        return Err(Failure::usage(format!(
-            "{} is there already; --force replaces it",
-            args.output.display()
-        )));
+        return Err(Failure::usage(format!("{} exists; --force replaces it", args.output.display())));
     }
     let spec = spec::read(&args.spec, Verb::Import, false)?;
     let passphrase = args.key.passphrase()?;
     let detector = build(&NetConfig::from_spec(&spec)).map_err(|error| Failure::usage(error.to_string()))?;
-    let start = init_params(&detector.graph, u64::from(spec.random_seed));
+    let start = init_params(&detector, u64::from(spec.random_seed));
     let (params, report) = load_file(&args.model, passphrase.as_ref(), &detector, start)?;
     console::print(&report.to_string());
     let checkpoint = Checkpoint { detector, params, spec: spec.source().text().to_owned(), training: None };

@@ -156,9 +156,22 @@ impl<'a> Watcher<'a> {
                 self.bar.set_position(*done as u64);
             }
             Event::Epoch(epoch) => self.epoch(epoch),
+            Event::Resumed { epoch, changes } => {
+                console::info(&format!("resuming after epoch {epoch}"));
+                for change in *changes {
+                    console::info(&format!("changed since the checkpoint: {change}"));
+                }
+            }
             Event::Saved { path } => {
                 console::info(&format!("saved {}", path.display()));
                 self.pace.since = Instant::now();
+            }
+            Event::Best { path } => {
+                console::info(&format!("best so far; saved {}", path.display()));
+                self.pace.since = Instant::now();
+            }
+            Event::StoppedEarly { best } => {
+                console::info(&format!("no longer improving; stopping. The best epoch was {best}"));
             }
             _ => {}
         }

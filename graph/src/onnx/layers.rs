@@ -86,6 +86,15 @@ fn write_node(writer: &mut Writer, node: &Node, inputs: &[&str], params: &Params
         Op::Add => {
             writer.node("Add", name, inputs, Vec::new());
         }
+        Op::GlobalAveragePool => {
+            writer.node("GlobalAveragePool", name, inputs, Vec::new());
+        }
+        Op::Scale => {
+            writer.node("Mul", name, inputs, Vec::new());
+        }
+        Op::DropPath { .. } => {
+            writer.node("Identity", name, inputs, Vec::new());
+        }
         Op::ChannelSlice { start, len } => {
             writer.slice(name, inputs[0], 1, start as i64, (start + len) as i64);
         }

@@ -8,7 +8,8 @@ use crate::{
 };
 
 /// Returns `detector` and `params` with every batch normalisation that directly follows a convolution folded into it,
-/// when nothing else reads the convolution. The convolution keeps its name and gains a bias.
+/// when nothing else reads the convolution. The convolution keeps its name and gains a bias. Stochastic depth, which does
+/// nothing in inference either, is left out.
 ///
 /// # Errors
 /// [`ParamsError`] when `params` are not those of the detector's graph.
@@ -38,6 +39,7 @@ pub fn fold_batch_norm(detector: &Detector, params: &Params) -> Result<(Detector
                 builder.conv(&node.name, inputs[0], Conv2d { bias: true, ..conv })
             }
             (Op::BatchNorm(_), _) if folds(node.inputs[0]) == Some(id) => inputs[0],
+            (Op::DropPath { .. }, _) => inputs[0],
             _ => {
                 copy_params(graph, params, id, &mut folded_params);
                 builder.push(&node.name, node.op, &inputs)

@@ -33,7 +33,7 @@ message! {
         n_workers: u32 = 13,
         /// Loader processes instead of threads in the original.
         use_multiprocessing: bool = 14,
-        /// Stops when the loss no longer falls.
+        /// Stops when the run no longer improves.
         early_stopping: Option<EarlyStopping> = 15,
         /// TensorBoard and tracking services.
         visualizer: Option<VisualizerConfig> = 16,
@@ -45,11 +45,11 @@ message! {
 message! {
     /// When to stop before the last epoch.
     EarlyStopping as "EarlyStopping" {
-        /// Only `loss`, the training loss.
+        /// `loss` (the training loss), `validation_loss` or `mAP`.
         monitor: String = 1,
-        /// Smallest fall that counts as one; at least 0.
+        /// Smallest improvement that counts as one; at least 0.
         min_delta: f32 = 2,
-        /// Epochs without a fall before stopping; at least 1.
+        /// Epochs without improvement before stopping; at least 1.
         patience: u32 = 3,
     }
 }

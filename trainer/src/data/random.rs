@@ -16,6 +16,8 @@ pub enum Purpose {
     Augment = 2,
     /// The input size of some consecutive batches.
     Size = 3,
+    /// Which images of a batch stochastic depth leaves out.
+    DropPath = 4,
 }
 
 /// The generator for one purpose. Its key is the four numbers, as they are.

@@ -4,7 +4,9 @@ use oxidet_graph::{Detector, MapShape, NodeId, ParamKind, Params, ParamsError, S
 use oxidet_vision::{Network, NetworkError, RawDetections, decode};
 
 use super::plan::{Kind, Step, plan};
-use crate::kernel::{Store, activation, add, batch_norm, channels, conv, max_pool, upsample};
+use crate::kernel::{
+    Store, activation, add, batch_norm, channels, conv, global_average, max_pool, scale, upsample,
+};
 
 /// What keeps a network from running.
 #[derive(Debug, thiserror::Error)]
@@ -212,6 +214,9 @@ impl Executor {
                     Store::Replace,
                 );
             }
+            Kind::GlobalAveragePool => global_average::forward_into(input(0), output),
+            Kind::Scale => scale::forward_into(input(0), input(1), output),
+            Kind::DropPath { .. } => unreachable!("stochastic depth is left out when batch norms are folded"),
         }
         Ok(())
     }

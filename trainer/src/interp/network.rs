@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use candle_core::{Device, Tensor, Var};
 use oxidet_graph::{self as graph, Detector, NodeId, ParamKind, ParamSpec, Params, ParamsError};
+use rand::Rng;
 
 use super::TrainNetError;
 use super::plan::{Kind, Norm, Step, plan};
+use crate::data::random::{Purpose, rng};
 use crate::kernel::batch_norm::BatchStats;
 use crate::net::Freeze;
 
@@ -29,6 +31,8 @@ pub(super) struct Network {
     pub(super) trained: Vec<TrainedParam>,
     /// Batch norms that keep their running statistics.
     frozen_norms: BTreeSet<NodeId>,
+    /// Seed and step, which decide the images that stochastic depth leaves out.
+    pub(super) noise: (u64, u64),
     /// Every parameter by name. Those in `trained` share their storage with its variables.
     tensors: BTreeMap<String, Tensor>,
 }
@@ -63,16 +67,21 @@ impl Network {
             device: device.clone(),
             trained,
             frozen_norms: freeze.batch_norms,
+            noise: (0, 0),
             tensors,
         })
     }
 
-    pub(super) fn params(&self) -> Result<Params, TrainNetError> {
-        self.tensors
-            .iter()
-            .map(|(name, tensor)| {
+    /// A copy of the parameters of some kinds.
+    pub(super) fn params_where(&self, wanted: impl Fn(ParamKind) -> bool) -> Result<Params, TrainNetError> {
+        let specs = self.detector.graph.param_specs();
+        specs
+            .into_iter()
+            .filter(|spec| wanted(spec.kind))
+            .map(|spec| {
+                let tensor = self.tensors.get(&spec.name).expect("parameters were checked against the graph");
                 let data = tensor.flatten_all()?.to_vec1::<f32>()?;
-                Ok((name.clone(), graph::Tensor::new(tensor.dims(), data)))
+                Ok((spec.name, graph::Tensor::new(spec.shape, data)))
             })
             .collect()
     }
@@ -110,6 +119,12 @@ impl Network {
 
     pub(super) fn is_frozen(&self, norm: &Norm) -> bool {
         self.frozen_norms.contains(&norm.node)
+    }
+
+    /// The factor of each image at a node of stochastic depth: 0 with probability `rate`, else 1 / (1 − `rate`).
+    pub(super) fn path_factors(&self, node: NodeId, rate: f32, images: usize) -> Vec<f32> {
+        let mut stream = rng(self.noise.0, self.noise.1, node.index() as u64, Purpose::DropPath);
+        (0..images).map(|_| if stream.random::<f32>() < rate { 0.0 } else { 1.0 / (1.0 - rate) }).collect()
     }
 
     /// Moves the running statistics of a batch norm towards those of the batch.

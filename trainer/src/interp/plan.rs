@@ -31,6 +31,11 @@ pub(super) enum Kind {
         start: usize,
         len: usize,
     },
+    GlobalAveragePool,
+    Scale,
+    DropPath {
+        rate: f32,
+    },
 }
 
 /// A batch norm and the node that names its parameters.
@@ -94,6 +99,9 @@ pub(super) fn plan(graph: &Graph, outputs: &[NodeId]) -> Vec<Step> {
             Op::Upsample { factor } => Kind::Upsample { factor },
             Op::Concat => Kind::Concat,
             Op::ChannelSlice { start, len } => Kind::ChannelSlice { start, len },
+            Op::GlobalAveragePool => Kind::GlobalAveragePool,
+            Op::Scale => Kind::Scale,
+            Op::DropPath { rate } => Kind::DropPath { rate },
         };
         let mut output = id;
         for _ in 0..kind.absorbs() {

@@ -10,7 +10,7 @@ use super::plan::{Kind, Norm, Step};
 use super::program::{BackwardProgram, Geometry, Program, StepProgram};
 use crate::kernel::batch_norm::{self, AffineGradient, BatchStats, Normalization};
 use crate::kernel::memory::Buffer;
-use crate::kernel::{Store, activation, add, channels, conv, max_pool, upsample};
+use crate::kernel::{Store, activation, add, channels, conv, global_average, max_pool, scale, upsample};
 use crate::op::{with_values, write_values};
 
 /// The memory of training steps, kept from one to the next.
@@ -29,6 +29,8 @@ struct Saved {
     statistics: Option<BatchStats>,
     /// Of a max-pooling.
     winners: Vec<u16>,
+    /// Of stochastic depth: the factor of each image.
+    factors: Vec<f32>,
 }
 
 impl Planned {
@@ -200,6 +202,19 @@ impl Pass<'_> {
                 let [x, y] = layout.buffers(block, [inputs[0], output]);
                 channels::slice_into(x, map.len(), start * pixels, len * pixels, y, Store::Replace);
             }
+            Kind::GlobalAveragePool => {
+                let [x, y] = layout.buffers(block, [inputs[0], output]);
+                global_average::forward_into(x, y);
+            }
+            Kind::Scale => {
+                let [x, gate, y] = layout.buffers(block, [inputs[0], inputs[1], output]);
+                scale::forward_into(x, gate, y);
+            }
+            Kind::DropPath { rate } => {
+                saved.factors = net.path_factors(step.output, rate, program.images[0]);
+                let [x, y] = layout.buffers(block, [inputs[0], output]);
+                scale::forward_into(x, &saved.factors, y);
+            }
         }
         Ok(())
     }
@@ -290,6 +305,15 @@ impl Pass<'_> {
                     channels::slice_backward_into(g, map.len(), start * pixels, len * pixels, gx, store);
                 });
             }
+            Kind::GlobalAveragePool => {
+                self.deliver_with(backward, |_, g, gx, store| global_average::backward_into(g, gx, store));
+            }
+            Kind::Scale => self.scale_backward(backward),
+            Kind::DropPath { .. } => {
+                let g = &mut self.block[program.layout.range(backward.gradient)];
+                scale::in_place(g, &saved.factors);
+                self.deliver(backward);
+            }
         }
         Ok(())
     }
@@ -297,6 +321,19 @@ impl Pass<'_> {
     fn activation_backward(&mut self, activation: Activation, input: BufferId, backward: &BackwardProgram) {
         let [x, g] = self.program.layout.buffers(self.block, [input, backward.gradient]);
         activation::backward_in_place(activation, x, g);
+    }
+
+    fn scale_backward(&mut self, backward: &BackwardProgram) {
+        let layout = &self.program.layout;
+        let [map, gate] = [backward.inputs[0], backward.inputs[1]];
+        if let Some((target, store)) = backward.deliveries[0] {
+            let [g, gate, gx] = layout.buffers(self.block, [backward.gradient, gate, target]);
+            scale::map_gradient_into(g, gate, gx, store);
+        }
+        if let Some((target, store)) = backward.deliveries[1] {
+            let [g, map, gx] = layout.buffers(self.block, [backward.gradient, map, target]);
+            scale::gate_gradient_into(map, g, gx, store);
+        }
     }
 
     fn conv_backward(

@@ -92,7 +92,7 @@ impl Kept {
 
 /// Whether the gradient of the step's output becomes that of its inputs in place.
 fn is_in_place(kind: &Kind) -> bool {
-    matches!(kind, Kind::Add { .. } | Kind::BatchNorm { .. } | Kind::Activation(_))
+    matches!(kind, Kind::Add { .. } | Kind::BatchNorm { .. } | Kind::Activation(_) | Kind::DropPath { .. })
 }
 
 impl Program {
@@ -217,13 +217,14 @@ impl Builder<'_> {
             inputs: program.inputs.clone(),
             deliveries: Vec::new(),
         };
-        let reads_input = match step.kind {
-            Kind::Conv { node, .. } => self.net.kernel_trains(node),
-            Kind::BatchNorm { .. } | Kind::Activation(_) => true,
-            _ => false,
+        let read = match step.kind {
+            Kind::Conv { node, .. } => usize::from(self.net.kernel_trains(node)),
+            Kind::BatchNorm { .. } | Kind::Activation(_) => 1,
+            Kind::Scale => 2,
+            _ => 0,
         };
-        if reads_input {
-            backward.inputs[0] = self.read_again(step.inputs[0], time, &mut backward.again);
+        for input in 0..read {
+            backward.inputs[input] = self.read_again(step.inputs[input], time, &mut backward.again);
         }
         let twice = step.inputs.len() == 2 && step.inputs[0] == step.inputs[1];
         let mut in_place = is_in_place(&step.kind) && !twice;

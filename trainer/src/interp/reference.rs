@@ -116,6 +116,15 @@ pub(crate) fn forward(graph: &Graph, values: &Values, images: Map, frozen: &BTre
                 input(part).at([n, c, y, x])
             }),
             Op::Add => Map::build(input(0).shape, |at| input(0).at(at) + input(1).at(at)),
+            Op::GlobalAveragePool => {
+                let [n, c, h, w] = input(0).shape;
+                Map::build([n, c, 1, 1], |[n, c, ..]| {
+                    let cells = (0..h * w).map(|cell| input(0).at([n, c, cell / w, cell % w]));
+                    cells.sum::<f64>() / (h * w) as f64
+                })
+            }
+            Op::Scale => Map::build(input(0).shape, |at| input(0).at(at) * input(1).at([at[0], at[1], 0, 0])),
+            Op::DropPath { .. } => input(0).clone(),
             Op::ChannelSlice { start, len } => {
                 Map::build(like(input(0).shape, len), |[n, c, y, x]| input(0).at([n, start + c, y, x]))
             }

@@ -1,7 +1,7 @@
 //! A training step through candle's autograd, on any device.
 
 use candle_core::Tensor;
-use oxidet_graph::ParamKind;
+use oxidet_graph::{NodeId, ParamKind};
 
 use super::TrainNetError;
 use super::network::Network;
@@ -82,6 +82,32 @@ impl Tape {
     }
 }
 
+/// The first step whose output is not finite although its inputs are, for images of shape `[N, C, H, W]`. Nothing changes.
+pub(super) fn first_non_finite(
+    net: &Network,
+    images: &[f32],
+    shape: [usize; 4],
+) -> Result<Option<NodeId>, TrainNetError> {
+    let mut maps: Vec<Option<Tensor>> = vec![None; net.detector.graph.nodes().len()];
+    maps[0] = Some(Tensor::from_slice(images, &shape, &net.device)?);
+    for step in &net.steps {
+        let inputs: Vec<&Tensor> = step
+            .inputs
+            .iter()
+            .map(|id| maps[id.index()].as_ref().expect("a map is kept until its last reader ran"))
+            .collect();
+        let output = run(net, step, &inputs, &BatchStatsSlot::default())?.detach();
+        if output.flatten_all()?.to_vec1::<f32>()?.iter().any(|v| !v.is_finite()) {
+            return Ok(Some(step.output));
+        }
+        maps[step.output.index()] = Some(output);
+        for id in &step.last_reads {
+            maps[id.index()] = None;
+        }
+    }
+    Ok(None)
+}
+
 fn run(
     net: &Network,
     step: &Step,
@@ -117,6 +143,13 @@ fn run(
         Kind::Upsample { factor } => op::upsample(inputs[0], factor),
         Kind::Concat => op::concat(inputs),
         Kind::ChannelSlice { start, len } => op::channel_slice(inputs[0], start, len),
+        Kind::GlobalAveragePool => inputs[0].mean_keepdim((2, 3)),
+        Kind::Scale => inputs[0].broadcast_mul(inputs[1]),
+        Kind::DropPath { rate } => {
+            let images = inputs[0].dim(0)?;
+            let factors = net.path_factors(step.output, rate, images);
+            inputs[0].broadcast_mul(&Tensor::from_vec(factors, (images, 1, 1, 1), &net.device)?)
+        }
     }
 }
 

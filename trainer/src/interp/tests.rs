@@ -41,7 +41,13 @@ fn every_operator() -> Detector {
     let x = g.batch_norm("lone_bn", x, norm);
     let lone = g.activation("lone_act", x, Activation::LeakyRelu);
     g.set_block(None);
-    let sum = g.add("sum", lone, stem);
+    let x = g.global_average_pool("squeeze", lone);
+    let x = g.conv("squeeze_reduce", x, Conv2d { bias: true, ..conv(2, 1, 1, 1) });
+    let x = g.activation("squeeze_act", x, Activation::Swish);
+    let x = g.conv("excite_expand", x, Conv2d { bias: true, ..conv(6, 1, 1, 1) });
+    let gate = g.activation("excite_gate", x, Activation::Sigmoid);
+    let gated = g.scale("excite", lone, gate);
+    let sum = g.add("sum", gated, stem);
     let sum = g.activation("sum_act", sum, Activation::Relu);
     let pooled = g.max_pool("spp", sum, window(3, 1));
     let half = g.channel_slice("half", pooled, 2, 3);
@@ -82,9 +88,9 @@ fn numbers(seed: u64, len: usize) -> Vec<f32> {
 }
 
 /// Parameters with nothing at its neutral value.
-fn stirred_params(graph: &Graph) -> Params {
-    let mut params = init_params(graph, 7);
-    for (seed, spec) in (1..).zip(graph.param_specs()) {
+fn stirred_params(detector: &Detector) -> Params {
+    let mut params = init_params(detector, 7);
+    for (seed, spec) in (1..).zip(detector.graph.param_specs()) {
         if spec.kind != ParamKind::Kernel {
             let values = params.get_mut(&spec.name).unwrap().data_mut();
             let noise = numbers(seed, values.len());
@@ -139,7 +145,7 @@ fn both_interpreters_compute_the_definition() {
     let detector = every_operator();
     detector.validate().unwrap();
     let graph = &detector.graph;
-    let params = stirred_params(graph);
+    let params = stirred_params(&detector);
     let values = in_f64(&params);
     let inference = all_batch_norms(graph);
 
@@ -188,7 +194,7 @@ fn a_golden_network_trains_as_it_runs() {
 fn running_statistics_follow_the_batch() {
     let detector = every_operator();
     let graph = &detector.graph;
-    let params = stirred_params(graph);
+    let params = stirred_params(&detector);
     let frozen = graph.find("lone_bn").unwrap();
     let freeze = Freeze { batch_norms: BTreeSet::from([frozen]), ..Freeze::default() };
     let maps = reference::forward(graph, &in_f64(&params), image_map(), &freeze.batch_norms);
@@ -229,7 +235,7 @@ fn gradients_match_finite_differences() {
     const STEP: f64 = 1e-5;
     let detector = every_operator();
     let graph = &detector.graph;
-    let params = stirred_params(graph);
+    let params = stirred_params(&detector);
     let freeze =
         Freeze { batch_norms: BTreeSet::from([graph.find("lone_bn").unwrap()]), ..Freeze::default() };
     let frozen = freeze.batch_norms.clone();
@@ -283,6 +289,51 @@ fn gradients_match_finite_differences() {
 }
 
 #[test]
+fn stochastic_depth_leaves_out_whole_images_in_training_only() {
+    let rate = 0.4;
+    let mut g = GraphBuilder::new();
+    let image = g.input(3);
+    let conv = Conv2d { filters: 6, kernel: 1, stride: 1, padding: Padding::all(0), groups: 1, bias: true };
+    let x = g.conv("conv", image, conv);
+    let dropped = g.drop_path("drop", x, rate);
+    let head = DetectorHead {
+        output: dropped,
+        geometry: Head { stride: 1, anchors: vec![(0.2, 0.1)], grid_xy_extend: 0.0 },
+    };
+    let detector = Detector { graph: g.finish(), heads: vec![head], ..every_operator() };
+    let params = stirred_params(&detector);
+    let shape = [64, 3, 8, 12];
+    let images = numbers(5, shape.iter().product());
+    let whole = Executor::new(&detector, &params).unwrap().head_maps(&images, 64).unwrap()[0].to_vec();
+    let size = whole.len() / 64;
+
+    let mut found = Vec::new();
+    for mut net in both_paths(&detector, &params, &Freeze::default()) {
+        let mut forward = |noise| {
+            net.set_noise(7, noise);
+            let map = net.forward(&images, shape).unwrap().remove(0);
+            net.backward(vec![vec![1.0; map.len()]]).unwrap();
+            (map, flat(&net.gradients()[0]))
+        };
+        let (map, gradient) = forward(1);
+        assert_eq!(forward(1), (map.clone(), gradient.clone()));
+        assert_ne!(forward(2).0, map);
+        let mut left_out = 0;
+        for (map, whole) in map.chunks(size).zip(whole.chunks(size)) {
+            left_out += usize::from(map.iter().all(|v| *v == 0.0));
+            let kept = map.iter().zip(whole).all(|(v, w)| (v * (1.0 - rate) - w).abs() < 1e-5);
+            assert!(kept || map.iter().all(|v| *v == 0.0));
+        }
+        assert!((15..=37).contains(&left_out), "{left_out} of 64");
+        // The gradient of the bias is the sum of the factors over the cells.
+        let want = (64 - left_out) as f32 / (1.0 - rate) * 96.0;
+        assert!((gradient[0] - want).abs() < 1e-2 * want, "{gradient:?}, not {want}");
+        found.push(map);
+    }
+    assert_eq!(found[0], found[1]);
+}
+
+#[test]
 fn frozen_parameters_have_no_gradient() {
     let detector = every_operator();
     let graph = &detector.graph;
@@ -291,7 +342,7 @@ fn frozen_parameters_have_no_gradient() {
     let names: Vec<&str> = freeze.batch_norms.iter().map(|id| graph.node(*id).name.as_str()).collect();
     assert_eq!(names, ["stem_bn", "lone_bn"]);
 
-    let net = TrainNet::new(&detector, &stirred_params(graph), freeze, &Device::Cpu).unwrap();
+    let net = TrainNet::new(&detector, &stirred_params(&detector), freeze, &Device::Cpu).unwrap();
     let names: Vec<&str> = net.trained().iter().map(|param| param.spec.name.as_str()).collect();
     assert!(names.is_sorted());
     assert!(
@@ -305,7 +356,7 @@ fn frozen_parameters_have_no_gradient() {
 #[test]
 fn results_do_not_depend_on_the_number_of_threads() {
     let detector = golden::detector(("cspdarknet_tiny", 0, "", false));
-    let params = init_params(&detector.graph, 1);
+    let params = init_params(&detector, 1);
     let step = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
@@ -322,7 +373,7 @@ fn results_do_not_depend_on_the_number_of_threads() {
 #[test]
 fn what_does_not_fit_is_refused() {
     let detector = every_operator();
-    let params = stirred_params(&detector.graph);
+    let params = stirred_params(&detector);
     let mut executor = Executor::new(&detector, &params).unwrap();
     let images = images();
     let error = executor.head_maps(&images[1..], BATCH).unwrap_err();

@@ -5,7 +5,7 @@ use oxidet_graph::{Detector, Params, ParamsError, ShapeError};
 
 use super::network::{Network, TrainedParam};
 use super::planned::Planned;
-use super::tape::Tape;
+use super::tape::{self, Tape};
 use crate::net::Freeze;
 
 /// What keeps a network from training.
@@ -119,7 +119,12 @@ impl TrainNet {
     /// # Errors
     /// When the tensor library fails.
     pub fn params(&self) -> Result<Params, TrainNetError> {
-        self.network.params()
+        self.network.params_where(|_| true)
+    }
+
+    /// Decides which images stochastic depth leaves out in the forward passes that follow: equal numbers, equal choices.
+    pub fn set_noise(&mut self, seed: u64, step: u64) {
+        self.network.noise = (seed, step);
     }
 
     /// One training pass: the raw head maps, `[N, A · (5 + K), H / stride, W / stride]`, big objects first, of
@@ -168,6 +173,28 @@ impl TrainNet {
             Path::Tape(tape) => tape.backward(&self.network, head_gradients, &mut self.gradients)?,
         }
         Ok(())
+    }
+
+    /// Name of the first layer whose output is not finite in a forward pass over `images`, if there is one. Leaves everything as
+    /// it is.
+    ///
+    /// # Errors
+    /// When the images do not fit the network.
+    pub fn first_non_finite(
+        &self,
+        images: &[f32],
+        shape: [usize; 4],
+    ) -> Result<Option<String>, TrainNetError> {
+        let node = tape::first_non_finite(&self.network, images, shape)?;
+        Ok(node.map(|node| self.network.name(node).to_owned()))
+    }
+
+    /// The running statistics of all batch norms.
+    ///
+    /// # Errors
+    /// When the tensor library fails.
+    pub fn running_statistics(&self) -> Result<Params, TrainNetError> {
+        self.network.params_where(|kind| !kind.is_trained())
     }
 
     /// Gradients of the loss with respect to [`Self::trained`], in that order, from the last [`Self::backward`].

@@ -110,6 +110,47 @@ impl LossTerms {
     }
 }
 
+/// What the rows of one class cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ClassLoss {
+    /// Localisation and class terms, weighted by class, summed over the batch.
+    pub sum: f64,
+    /// Rows with an object of the class.
+    pub rows: u64,
+}
+
+/// What [`YoloLoss::compute`] finds.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Loss {
+    /// The terms: sums over rows, means over images.
+    pub terms: LossTerms,
+    /// By class.
+    pub classes: Vec<ClassLoss>,
+    /// Gradient of the total with respect to each map.
+    pub gradients: Vec<Vec<f32>>,
+}
+
+/// Sums over the rows of one image's map.
+#[derive(Default)]
+struct Sums {
+    terms: LossTerms,
+    classes: Vec<ClassLoss>,
+}
+
+impl Sums {
+    fn new(classes: usize) -> Self {
+        Self { terms: LossTerms::default(), classes: vec![ClassLoss::default(); classes] }
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.terms.add(&other.terms);
+        for (class, other) in self.classes.iter_mut().zip(&other.classes) {
+            class.sum += other.sum;
+            class.rows += other.rows;
+        }
+    }
+}
+
 /// The loss of a network's heads.
 #[derive(Clone, Debug, PartialEq)]
 pub struct YoloLoss {
@@ -127,13 +168,7 @@ impl YoloLoss {
     ///
     /// # Panics
     /// When a map does not have the size its head asks for.
-    pub fn compute(
-        &self,
-        maps: &[&[f32]],
-        truths: &[Vec<Truth>],
-        height: usize,
-        width: usize,
-    ) -> (LossTerms, Vec<Vec<f32>>) {
+    pub fn compute(&self, maps: &[&[f32]], truths: &[Vec<Truth>], height: usize, width: usize) -> Loss {
         let batch = truths.len();
         let share = 1.0 / batch as f64;
         let mut gradients: Vec<Vec<f32>> = maps.iter().map(|map| vec![0.0; map.len()]).collect();
@@ -141,12 +176,12 @@ impl YoloLoss {
             .par_iter()
             .map(|truths| assign(truths, &self.heads, height, width, self.config.box_matching_iou))
             .collect();
-        let mut sum = LossTerms::default();
+        let mut sum = Sums::new(self.classes);
         let mut first_row = 0;
         for ((head, map), gradient) in self.heads.iter().zip(maps).zip(&mut gradients) {
             let per_image = head.boxes(height, width) * (5 + self.classes);
             assert_eq!(map.len(), batch * per_image, "map of the head at stride {}", head.stride);
-            let terms: Vec<LossTerms> = map
+            let images: Vec<Sums> = map
                 .par_chunks_exact(per_image)
                 .zip(gradient.par_chunks_exact_mut(per_image))
                 .zip(truths.par_iter().zip(&assigned))
@@ -156,15 +191,16 @@ impl YoloLoss {
                     image.compute(first_row, share, gradient)
                 })
                 .collect();
-            for terms in &terms {
-                sum.add(terms);
+            for image in &images {
+                sum.add(image);
             }
             first_row += head.boxes(height, width);
         }
-        for term in [&mut sum.loc, &mut sum.pos, &mut sum.neg, &mut sum.class] {
+        let Sums { mut terms, classes } = sum;
+        for term in [&mut terms.loc, &mut terms.pos, &mut terms.neg, &mut terms.class] {
             *term *= share;
         }
-        (sum, gradients)
+        Loss { terms, classes, gradients }
     }
 }
 
@@ -182,11 +218,11 @@ struct HeadImage<'a> {
 
 impl HeadImage<'_> {
     /// Sums the terms over rows and writes the gradient times `share`.
-    fn compute(&self, first_row: usize, share: f64, gradient: &mut [f32]) -> LossTerms {
+    fn compute(&self, first_row: usize, share: f64, gradient: &mut [f32]) -> Sums {
         let config = &self.loss.config;
         let (rows, columns) = self.grid;
         let (cells, anchors, fields) = (rows * columns, self.head.anchors.len(), 5 + self.loss.classes);
-        let mut terms = LossTerms::default();
+        let mut sums = Sums::new(self.loss.classes);
         // Every row first counts as a negative or neutral one; rows with an object are then written over.
         let positives =
             self.assigned.iter().filter(|a| (first_row..first_row + cells * anchors).contains(&a.row));
@@ -201,15 +237,15 @@ impl HeadImage<'_> {
                 }
                 let at = (anchor * fields + 4) * cells + cell;
                 let (loss, slope) = cross_entropy(config, self.map[at], false);
-                terms.neg += loss;
+                sums.terms.neg += loss;
                 gradient[at] = (config.neg_obj_weight * slope * share) as f32;
             }
         }
         for assignment in positives {
             let row = assignment.row - first_row;
-            self.positive(row / anchors, row % anchors, assignment.truth, share, gradient, &mut terms);
+            self.positive(row / anchors, row % anchors, assignment.truth, share, gradient, &mut sums);
         }
-        terms
+        sums
     }
 
     fn positive(
@@ -219,7 +255,7 @@ impl HeadImage<'_> {
         truth: usize,
         share: f64,
         gradient: &mut [f32],
-        terms: &mut LossTerms,
+        sums: &mut Sums,
     ) {
         let config = &self.loss.config;
         let (rows, columns) = self.grid;
@@ -230,17 +266,23 @@ impl HeadImage<'_> {
 
         let (place, predicted, slopes) = self.decode(anchor, cell);
         let (loss, by_column) = localisation(&place, &predicted, &centre_box(&truth.bbox));
-        terms.loc += weight * loss;
+        let mut class_loss = weight * loss;
+        sums.terms.loc += weight * loss;
         for (field, (d, slope)) in by_column.into_iter().zip(slopes).enumerate() {
             gradient[at(field)] = (config.loc_weight * weight * d * slope * share) as f32;
         }
         let (loss, slope) = cross_entropy(config, self.map[at(4)], true);
-        terms.pos += loss;
+        sums.terms.pos += loss;
         gradient[at(4)] = (slope * share) as f32;
         for class in 0..self.loss.classes {
             let (loss, slope) = cross_entropy(config, self.map[at(5 + class)], class == truth.class);
-            terms.class += weight * loss;
+            class_loss += weight * loss;
+            sums.terms.class += weight * loss;
             gradient[at(5 + class)] = (config.class_weight * weight * slope * share) as f32;
+        }
+        if let Some(class) = sums.classes.get_mut(truth.class) {
+            class.sum += class_loss;
+            class.rows += 1;
         }
     }
 

@@ -108,7 +108,7 @@ fn gradient_agrees_with_finite_differences() {
         let (loss, maps, truths) = small_network(config);
         let total = |maps: &[Vec<f32>]| {
             let views: Vec<&[f32]> = maps.iter().map(Vec::as_slice).collect();
-            let (terms, gradients) = loss.compute(&views, &truths, 64, 96);
+            let Loss { terms, gradients, .. } = loss.compute(&views, &truths, 64, 96);
             (terms.total(&loss.config), gradients)
         };
         let (_, gradients) = total(&maps);
@@ -140,7 +140,7 @@ fn a_row_near_an_object_is_no_negative() {
     let (mut loss, mut maps, truths) = small_network(LossConfig::default());
     let views = |maps: &[Vec<f32>]| -> f64 {
         let views: Vec<&[f32]> = maps.iter().map(Vec::as_slice).collect();
-        loss.compute(&views, &truths, 64, 96).0.neg
+        loss.compute(&views, &truths, 64, 96).terms.neg
     };
     for map in &mut maps {
         map.fill(0.0);
@@ -148,7 +148,7 @@ fn a_row_near_an_object_is_no_negative() {
     let strict = views(&maps);
     loss.config.neutral_iou = 0.3;
     let views: Vec<&[f32]> = maps.iter().map(Vec::as_slice).collect();
-    let tolerant = loss.compute(&views, &truths, 64, 96).0.neg;
+    let tolerant = loss.compute(&views, &truths, 64, 96).terms.neg;
     assert!(tolerant < strict, "{tolerant} {strict}");
     let rows: usize = loss.heads.iter().map(|head| head.boxes(64, 96)).sum();
     assert!(strict < rows as f64 * 2f64.ln());

@@ -2,9 +2,10 @@
 
 use oxidet_graph::{Activation, ShapeError, preprocess_from_spec};
 use oxidet_proto::lint::Checked;
+use oxidet_proto::spec::arch::ARCHS;
 use oxidet_vision::Preprocess;
 
-use super::backbone::resnet::Depth;
+use super::backbone::{darknet, resnet, vgg};
 
 /// One value for each head.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -22,13 +23,13 @@ pub struct PerHead<T> {
 /// `arch_conv_blocks` is not here: YOLOv4 accepts it and gives it no effect.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NetConfig {
-    /// `resnet`, `cspdarknet_tiny` or `cspdarknet_tiny_3l`.
+    /// One of [`ARCHS`].
     pub arch: String,
-    /// Depth of a `resnet`: 10, 18, 34, 50 or 101. Unused by the others.
+    /// Depth of a `resnet`, `vgg`, `darknet` or `cspdarknet`. Unused by the others.
     pub nlayers: u32,
-    /// Activation of a `cspdarknet_tiny` backbone: `mish`, `relu`, or LeakyReLU for anything else. Unused by `resnet`.
+    /// Activation of a CSPDarkNet backbone: `mish`, `relu`, or LeakyReLU for anything else. Unused by the others.
     pub activation: String,
-    /// ReLU instead of LeakyReLU in the neck, and whatever `activation` says in a `cspdarknet_tiny` backbone.
+    /// ReLU instead of LeakyReLU in the neck and the DarkNet backbones, and whatever `activation` says in CSPDarkNet's.
     pub force_relu: bool,
     /// Anchors (width, height) in pixels of the base input size. Their order is the channel layout.
     pub anchors: PerHead<Vec<(f32, f32)>>,
@@ -45,13 +46,13 @@ pub struct NetConfig {
 #[non_exhaustive]
 pub enum NetError {
     /// No network of this name.
-    #[error("arch `{0}` is not known here; use resnet, cspdarknet_tiny or cspdarknet_tiny_3l")]
+    #[error("arch `{0}` is not known; it can be {known}", known = arch_names())]
     UnknownArch(String),
     /// No network of this depth.
     #[error("{arch} has no variant of {nlayers} layers; nlayers is one of {known}")]
     UnknownDepth {
         /// The architecture.
-        arch: &'static str,
+        arch: String,
         /// The depth asked for.
         nlayers: u32,
         /// The depths there are.
@@ -104,41 +105,66 @@ pub enum NetError {
     Shape(#[from] ShapeError),
 }
 
+fn arch_names() -> String {
+    ARCHS.iter().map(|arch| arch.name).collect::<Vec<_>>().join(", ")
+}
+
 /// An architecture with its variant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Arch {
-    Resnet(Depth),
+    Resnet(resnet::Depth),
+    Vgg(vgg::Depth),
+    Darknet(darknet::Depth),
+    CspDarknet(darknet::Depth),
     CspDarknetTiny { three_heads: bool },
+    Googlenet,
+    MobilenetV1,
+    MobilenetV2,
+    Squeezenet,
+    EfficientnetB0,
 }
 
 impl Arch {
     pub(super) fn of(config: &NetConfig) -> Result<Self, NetError> {
-        match config.arch.as_str() {
-            "resnet" => {
-                let known = Depth::ALL.iter().find(|(nlayers, _)| *nlayers == config.nlayers);
-                known.map(|(_, depth)| Self::Resnet(*depth)).ok_or_else(|| NetError::UnknownDepth {
-                    arch: "resnet",
-                    nlayers: config.nlayers,
-                    known: Depth::ALL.map(|(nlayers, _)| nlayers.to_string()).join(", "),
-                })
-            }
-            "cspdarknet_tiny" => Ok(Self::CspDarknetTiny { three_heads: false }),
-            "cspdarknet_tiny_3l" => Ok(Self::CspDarknetTiny { three_heads: true }),
-            other => Err(NetError::UnknownArch(other.to_owned())),
-        }
+        Ok(match config.arch.as_str() {
+            "resnet" => Self::Resnet(depth(config, &resnet::Depth::ALL)?),
+            "vgg" => Self::Vgg(depth(config, &vgg::Depth::ALL)?),
+            "darknet" => Self::Darknet(depth(config, &darknet::Depth::ALL)?),
+            "cspdarknet" => Self::CspDarknet(depth(config, &darknet::Depth::ALL)?),
+            "cspdarknet_tiny" => Self::CspDarknetTiny { three_heads: false },
+            "cspdarknet_tiny_3l" => Self::CspDarknetTiny { three_heads: true },
+            "googlenet" => Self::Googlenet,
+            "mobilenet_v1" => Self::MobilenetV1,
+            "mobilenet_v2" => Self::MobilenetV2,
+            "squeezenet" => Self::Squeezenet,
+            "efficientnet_b0" => Self::EfficientnetB0,
+            other => return Err(NetError::UnknownArch(other.to_owned())),
+        })
     }
 
     /// The architecture as the spec names it, with its depth where it has several.
     pub(super) fn name(self, config: &NetConfig) -> String {
         match self {
-            Self::Resnet(_) => format!("{}{}", config.arch, config.nlayers),
-            Self::CspDarknetTiny { .. } => config.arch.clone(),
+            Self::Resnet(_) | Self::Vgg(_) | Self::Darknet(_) | Self::CspDarknet(_) => {
+                format!("{}{}", config.arch, config.nlayers)
+            }
+            _ => config.arch.clone(),
         }
     }
 
     fn has_small_head(self) -> bool {
         self != Self::CspDarknetTiny { three_heads: false }
     }
+}
+
+/// The variant of this many layers.
+fn depth<D: Copy>(config: &NetConfig, all: &[(u32, D)]) -> Result<D, NetError> {
+    let known = all.iter().find(|(nlayers, _)| *nlayers == config.nlayers);
+    known.map(|(_, depth)| *depth).ok_or_else(|| NetError::UnknownDepth {
+        arch: config.arch.clone(),
+        nlayers: config.nlayers,
+        known: all.iter().map(|(nlayers, _)| nlayers.to_string()).collect::<Vec<_>>().join(", "),
+    })
 }
 
 impl NetConfig {
@@ -165,8 +191,13 @@ impl NetConfig {
         }
     }
 
-    /// Activation of the Darknet backbones. Any word the original does not know means LeakyReLU there.
-    pub(super) fn darknet_activation(&self) -> Activation {
+    /// Activation of the neck and the DarkNet backbones.
+    pub(super) fn leaky_activation(&self) -> Activation {
+        if self.force_relu { Activation::Relu } else { Activation::LeakyRelu }
+    }
+
+    /// Activation of the CSPDarkNet backbones. Any word the original does not know means LeakyReLU there.
+    pub(super) fn csp_activation(&self) -> Activation {
         match self.activation.as_str() {
             _ if self.force_relu => Activation::Relu,
             "mish" => Activation::Mish,
@@ -266,6 +297,10 @@ mod tests {
                 (backbone, neck),
                 "{tiny:?}"
             );
+            let darknet = ("darknet", 19, word, force_relu);
+            assert_eq!(found(darknet, "conv1_lrelu"), neck, "{darknet:?}");
+            let efficientnet = ("efficientnet_b0", 0, word, force_relu);
+            assert_eq!(found(efficientnet, "top_activation"), Activation::Swish, "{efficientnet:?}");
             let resnet = ("resnet", 10, word, force_relu);
             assert_eq!(
                 (found(resnet, "block_1a_relu"), found(resnet, "yolo_conv2_lrelu")),

@@ -1,6 +1,8 @@
 //! Whole networks against the original: parameter counts, and forward passes with weights that a formula makes, so that
 //! both sides can build them. The numbers come from running the original code (TensorFlow 1.15.5, Keras 2.2.4).
 
+mod numbers;
+
 use super::{NetConfig, PerHead, build};
 use crate::interp::Executor;
 use oxidet_graph::{
@@ -9,8 +11,10 @@ use oxidet_graph::{
 use oxidet_vision::{Network, Preprocess, RawDetections};
 use rayon::prelude::*;
 
+use numbers::{CASES, COUNTS};
+
 /// Architecture, depth, activation, force_relu.
-type Net = (&'static str, u32, &'static str, bool);
+pub(crate) type Net = (&'static str, u32, &'static str, bool);
 
 /// The configuration of all goldens: 96×64 pixels, three classes, three anchors a head.
 pub(crate) fn config((arch, nlayers, activation, force_relu): Net) -> NetConfig {
@@ -197,18 +201,8 @@ fn first_and_last_detections_match_the_original() {
 
 #[test]
 fn parameter_counts_match_the_original() {
-    // Network, backbone, everything but the heads, everything, running statistics.
-    let counts: [(Net, [usize; 4]); 7] = [
-        (("resnet", 10, "", false), [4_915_904, 28_167_616, 28_207_624, 27_776]),
-        (("resnet", 18, "", false), [11_542_464, 34_794_176, 34_834_184, 33_536]),
-        (("resnet", 34, "", false), [22_226_624, 45_478_336, 45_518_344, 44_672]),
-        (("resnet", 50, "", false), [38_155_200, 85_308_864, 85_351_944, 108_672]),
-        (("resnet", 101, "", false), [75_094_976, 122_248_640, 122_291_720, 195_712]),
-        (("cspdarknet_tiny", 0, "", false), [3_633_632, 5_866_464, 5_884_944, 6_208]),
-        (("cspdarknet_tiny_3l", 0, "", false), [3_633_632, 6_104_800, 6_126_376, 6_592]),
-    ];
-    for (net, [backbone, headless, total, statistics]) in counts {
-        let detector = detector(net);
+    for (net, [backbone, headless, total, statistics]) in COUNTS {
+        let detector = detector(*net);
         let graph = &detector.graph;
         assert_eq!(graph.validate(), Ok(()));
         let is_head =
@@ -222,78 +216,13 @@ fn parameter_counts_match_the_original() {
                 .sum::<usize>()
         };
         let in_backbone = |spec: &ParamSpec| graph.nodes()[layer(graph, spec)].block.is_some();
-        assert_eq!(count(&in_backbone), backbone, "{net:?}: backbone");
-        assert_eq!(count(&|spec| !is_head(spec)), headless, "{net:?}: without heads");
-        assert_eq!(count(&|_| true), total, "{net:?}: total");
-        assert_eq!(count(&|spec| !spec.kind.is_trained()), statistics, "{net:?}: running statistics");
+        assert_eq!(count(&in_backbone), *backbone, "{net:?}: backbone");
+        assert_eq!(count(&|spec| !is_head(spec)), *headless, "{net:?}: without heads");
+        assert_eq!(count(&|_| true), *total, "{net:?}: total");
+        assert_eq!(count(&|spec| !spec.kind.is_trained()), *statistics, "{net:?}: running statistics");
     }
 }
 
 fn layer(graph: &Graph, spec: &ParamSpec) -> usize {
     graph.find(spec.name.rsplit_once('/').unwrap().0).unwrap().index()
 }
-
-#[rustfmt::skip]
-const CASES: &[Case] = &[
-    Case {
-        net: ("resnet", 10, "", false),
-        heads: &[
-            Map { shape: [24, 2, 3], mean: -0.1211, mean_abs: 0.48107, first: [-0.095062, -0.14435, 0.33359, 0.071703], last: [-1.0465, 0.38794] },
-            Map { shape: [24, 4, 6], mean: -0.24059, mean_abs: 0.93205, first: [0.24178, 1.2685, 1.7715, 1.1902], last: [-0.17175, -0.68911] },
-            Map { shape: [24, 8, 12], mean: -0.38415, mean_abs: 1.2603, first: [1.2535, 1.6106, 1.1857, 2.0642], last: [0.038601, 0.071045] },
-        ],
-    },
-    Case {
-        net: ("resnet", 18, "", false),
-        heads: &[
-            Map { shape: [24, 2, 3], mean: -0.56267, mean_abs: 1.8197, first: [-0.20521, 0.68414, 0.017252, 0.70991], last: [-3.4579, 1.8447] },
-            Map { shape: [24, 4, 6], mean: -1.1399, mean_abs: 3.7142, first: [-0.0066225, 1.5548, 3.792, 3.2341], last: [0.76325, -2.6762] },
-            Map { shape: [24, 8, 12], mean: -1.7862, mean_abs: 4.9518, first: [3.5629, 2.1147, 0.67556, 2.3407], last: [0.65708, 1.0236] },
-        ],
-    },
-    Case {
-        net: ("resnet", 34, "", false),
-        heads: &[
-            Map { shape: [24, 2, 3], mean: -5.8885, mean_abs: 22.451, first: [-7.9821, -2.7718, 20.403, 9.5952], last: [-35.369, 13.973] },
-            Map { shape: [24, 4, 6], mean: -13.597, mean_abs: 45.092, first: [5.3925, 39.837, 71.143, 64.047], last: [28.957, -27.834] },
-            Map { shape: [24, 8, 12], mean: -24.024, mean_abs: 54.642, first: [73.035, 57.716, 26.034, 52.716], last: [1.0357, 17.785] },
-        ],
-    },
-    Case {
-        net: ("resnet", 50, "", false),
-        heads: &[
-            Map { shape: [24, 2, 3], mean: -6.4497, mean_abs: 30.638, first: [-28.315, -14.185, -36.65, 6.1084], last: [-25.536, -31.282] },
-            Map { shape: [24, 4, 6], mean: -2.323, mean_abs: 61.497, first: [46.79, 46.471, 55.616, 85.903], last: [90.525, 27.125] },
-            Map { shape: [24, 8, 12], mean: 3.1681, mean_abs: 57.697, first: [19.318, 38.901, 16.982, 18.15], last: [-34.778, -33.186] },
-        ],
-    },
-    Case {
-        net: ("resnet", 101, "", false),
-        heads: &[
-            Map { shape: [24, 2, 3], mean: -965.95, mean_abs: 5872.0, first: [-5239.7, -3000.0, -3522.8, 1686.6], last: [-6345.7, -5652.3] },
-            Map { shape: [24, 4, 6], mean: -593.62, mean_abs: 11593.0, first: [12819.0, 11870.0, 11063.0, 20048.0], last: [16452.0, 4161.0] },
-            Map { shape: [24, 8, 12], mean: 394.77, mean_abs: 10532.0, first: [3231.0, 7500.2, 4519.6, 5582.3], last: [-9334.7, -7082.7] },
-        ],
-    },
-    Case {
-        net: ("cspdarknet_tiny", 0, "leaky_relu", false),
-        heads: &[
-            Map { shape: [24, 2, 3], mean: -0.075968, mean_abs: 0.95589, first: [0.36165, 1.7829, -0.23729, 1.7967], last: [0.54625, 0.69899] },
-            Map { shape: [24, 4, 6], mean: -0.40706, mean_abs: 1.2957, first: [0.12744, -0.68556, -1.7074, -1.4075], last: [2.276, 1.4202] },
-        ],
-    },
-    Case {
-        net: ("cspdarknet_tiny_3l", 0, "mish", false),
-        heads: &[
-            Map { shape: [24, 2, 3], mean: 0.003278, mean_abs: 0.63018, first: [0.4741, 1.5409, -0.10038, 1.178], last: [0.026472, 0.25696] },
-            Map { shape: [24, 4, 6], mean: -0.21713, mean_abs: 0.76607, first: [0.30548, -0.10545, -0.76014, -0.64846], last: [1.4118, 0.5258] },
-            Map { shape: [24, 8, 12], mean: -0.084023, mean_abs: 0.55708, first: [0.91318, 0.55675, 0.2245, 0.48132], last: [-0.5514, -0.17964] },
-        ],
-    },
-    Case {
-        net: ("cspdarknet_tiny", 0, "", true),
-        heads: &[
-            Map { shape: [24, 2, 3], mean: -0.10384, mean_abs: 0.85949, first: [0.050056, 1.4534, -0.32749, 1.6342], last: [0.99573, 0.72607] },
-            Map { shape: [24, 4, 6], mean: -0.40096, mean_abs: 1.2191, first: [-0.24515, -0.96679, -1.9435, -1.8758], last: [1.7479, 1.0951] },
-        ],
-    },];

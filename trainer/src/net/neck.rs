@@ -1,5 +1,6 @@
 //! Necks: they mix the backbone's maps and hand one map to each head.
 
+pub(super) mod levels;
 pub(super) mod pan;
 pub(super) mod spp;
 pub(super) mod tiny;

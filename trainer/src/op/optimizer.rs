@@ -1,7 +1,7 @@
 //! Optimiser updates of parameters, in place.
 
 use super::tensor::{operand, values};
-use crate::kernel::optimizer::{Penalty, Rule};
+use crate::kernel::optimizer::{Average, Penalty, Rule};
 use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, bail};
 use std::sync::Mutex;
 
@@ -9,10 +9,11 @@ use std::sync::Mutex;
 /// `penalty`. `step` counts from 1; `state` holds the buffers of [`Rule::slots`], as long as the parameter.
 ///
 /// The state is on the host, and so is the update: a parameter elsewhere, and its gradient, are brought to the host and the
-/// parameter is written back.
+/// parameter is written back. So is `average`, which follows the parameter.
 ///
 /// # Errors
 /// When shapes or state do not fit, or a tensor is not f32.
+#[expect(clippy::too_many_arguments, reason = "all that one pass over a parameter reads")]
 pub fn update(
     parameter: &Tensor,
     gradient: &Tensor,
@@ -21,6 +22,7 @@ pub fn update(
     learning_rate: f32,
     penalty: Penalty,
     state: &mut [Vec<f32>],
+    average: Option<Average<'_>>,
 ) -> Result<()> {
     let len = parameter.elem_count();
     if parameter.shape() != gradient.shape() {
@@ -33,12 +35,15 @@ pub fn update(
     if state.len() != rule.slots().len() || state.iter().any(|slot| slot.len() != len) {
         bail!("update: the state does not belong to a parameter of {len} values and {rule:?}");
     }
+    if average.as_ref().is_some_and(|average| average.values.len() != len) {
+        bail!("update: the moving average does not belong to a parameter of {len} values");
+    }
     if !parameter.device().is_cpu() {
         return on_host(parameter, gradient, |p, g| {
-            rule.update(step, learning_rate, penalty, p, g, state, None);
+            rule.update(step, learning_rate, penalty, p, g, state, average);
         });
     }
-    let op = Update { rule, step, learning_rate, penalty, state: Mutex::new(state) };
+    let op = Update { rule, step, learning_rate, penalty, state: Mutex::new((state, average)) };
     parameter.inplace_op2(&operand("update", gradient)?, &op)
 }
 
@@ -59,7 +64,7 @@ struct Update<'a> {
     step: u64,
     learning_rate: f32,
     penalty: Penalty,
-    state: Mutex<&'a mut [Vec<f32>]>,
+    state: Mutex<(&'a mut [Vec<f32>], Option<Average<'a>>)>,
 }
 
 impl InplaceOp2 for Update<'_> {
@@ -79,14 +84,15 @@ impl InplaceOp2 for Update<'_> {
             bail!("update: the parameter is not a contiguous f32 tensor");
         };
         let mut state = self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let (state, average) = &mut *state;
         self.rule.update(
             self.step,
             self.learning_rate,
             self.penalty,
             &mut parameter[from..to],
             gradient,
-            &mut state,
-            None,
+            state,
+            average.take(),
         );
         Ok(())
     }

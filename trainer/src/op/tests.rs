@@ -184,8 +184,8 @@ fn update_changes_the_variable_in_place() -> Result<()> {
     let rule = Rule::Sgd { momentum: 0.0, nesterov: false };
     let gradient = Tensor::new(&[10f32, 20.0], &Device::Cpu)?;
     let mut state = vec![vec![0.0; 2]];
-    update(&p, &gradient, &rule, 1, 0.1, Penalty { l1: 0.0, l2: 0.5 }, &mut state)?;
+    update(&p, &gradient, &rule, 1, 0.1, Penalty { l1: 0.0, l2: 0.5 }, &mut state, None)?;
     assert_close(&p, &Tensor::new(&[-0.1f32, -0.2], &Device::Cpu)?, 1e-6);
-    assert!(update(&p, &gradient, &rule, 2, 0.1, Penalty::default(), &mut []).is_err());
+    assert!(update(&p, &gradient, &rule, 2, 0.1, Penalty::default(), &mut [], None).is_err());
     Ok(())
 }

@@ -4,6 +4,9 @@
 //! it is in, save and return.
 
 mod csv;
+mod diverged;
+mod monitor;
+mod resume;
 mod run;
 mod start;
 
@@ -13,6 +16,7 @@ use std::sync::atomic::AtomicBool;
 use oxidet_graph::Detector;
 use oxidet_proto::container::Passphrase;
 use oxidet_proto::lint::Checked;
+use oxidet_proto::spec::Difference;
 use oxidet_vision::metrics::Report;
 
 use crate::checkpoint_file::CheckpointFileError;
@@ -22,6 +26,7 @@ use crate::loss::LossTerms;
 use crate::net::NetError;
 use crate::weights::LoadFileError;
 
+pub use diverged::{Divergence, Origin};
 pub use run::train;
 pub use start::LoadedWeights;
 
@@ -60,6 +65,13 @@ pub enum Event<'a> {
     },
     /// Weights were taken from a file.
     Weights(&'a LoadedWeights),
+    /// A run goes on.
+    Resumed {
+        /// Epochs it has completed.
+        epoch: u32,
+        /// Fields of the spec that have changed since.
+        changes: &'a [Difference],
+    },
     /// A batch is done.
     Step(Step),
     /// Validation goes on.
@@ -75,6 +87,16 @@ pub enum Event<'a> {
     Saved {
         /// Its file.
         path: &'a Path,
+    },
+    /// The epoch just done is the best so far and is kept.
+    Best {
+        /// Its file.
+        path: &'a Path,
+    },
+    /// The run ends before its last epoch because it no longer improves.
+    StoppedEarly {
+        /// The best epoch; 0 when there was none.
+        best: u32,
     },
 }
 
@@ -128,6 +150,8 @@ pub struct Validation {
 pub struct TrainSummary {
     /// The last checkpoint.
     pub checkpoint: PathBuf,
+    /// The checkpoint of the best epoch, if there was one.
+    pub best: Option<PathBuf>,
     /// The last validation.
     pub validation: Option<Validation>,
     /// Whether it was asked to stop before the last epoch.
@@ -169,19 +193,9 @@ pub enum TrainError {
         /// What the system says.
         source: std::io::Error,
     },
-    /// The loss is no longer a number.
-    #[error(
-        "the loss is {loss} at step {step} of epoch {epoch}: training has diverged; \
-         lower max_learning_rate or lengthen soft_start, and look at the boxes of the labels"
-    )]
-    Diverged {
-        /// Epoch, from 1.
-        epoch: u32,
-        /// Batch of the epoch, from 1.
-        step: u64,
-        /// The loss.
-        loss: f64,
-    },
+    /// The loss or a parameter is no longer a number.
+    #[error("{0}")]
+    Diverged(Box<Divergence>),
     /// The network failed.
     #[error(transparent)]
     Network(#[from] TrainNetError),

@@ -6,14 +6,18 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use candle_core::Device;
-use oxidet_graph::{Checkpoint, Detector, TrainingState, ap_mode_from_spec, nms_from_spec};
+use oxidet_graph::{Checkpoint, Detector, Params, TrainingState, ap_mode_from_spec, nms_from_spec};
 use oxidet_proto::lint::Checked;
 use oxidet_vision::decode;
 
 use super::csv;
+use super::diverged::{Divergence, Origin, bad_parameter};
+use super::monitor::Monitor;
 use super::start::{Start, start};
 use super::{Epoch, Event, Step, TrainError, TrainRequest, TrainSummary, Validation};
+use crate::average::MovingAverage;
 use crate::checkpoint_file::{write_atomically, write_checkpoint};
+use crate::class_weighting;
 use crate::data::{
     Batch, CacheBudget, Dataset, DatasetRequest, ImageStore, LoaderSettings, Split, TrainLoader,
     TrainingData, TrainingSettings,
@@ -21,7 +25,7 @@ use crate::data::{
 use crate::evaluate::Evaluation;
 use crate::interp::{Executor, TrainNet};
 use crate::kernel::optimizer::Penalty;
-use crate::loss::{LossConfig, LossTerms, YoloLoss};
+use crate::loss::{Loss, LossConfig, LossTerms, YoloLoss};
 use crate::net::{self, Freeze, NetConfig};
 use crate::optimizer::{Optimizer, penalty_from_spec, regularisation, rule_from_spec};
 use crate::schedule::Schedule;
@@ -38,15 +42,33 @@ pub fn train(
     run.go(listen)
 }
 
+/// What a divergence is reported with.
+#[derive(Default)]
+struct LastStep {
+    epoch: u32,
+    step: u64,
+    loss: f64,
+    learning_rate: f64,
+    samples: Vec<usize>,
+}
+
 /// A run between two steps.
 struct Run<'a> {
     request: TrainRequest<'a>,
     detector: Detector,
     net: TrainNet,
     optimizer: Optimizer,
+    average: Option<MovingAverage>,
     penalty: Penalty,
     schedule: Schedule,
+    monitor: Monitor,
+    last: LastStep,
+    /// The checkpoint to go back to.
+    last_saved: Option<PathBuf>,
+    /// The spec that checkpoints carry.
+    spec_text: String,
     loss: YoloLoss,
+    dataset: Arc<Dataset>,
     loader: TrainLoader,
     validation: Dataset,
     validation_images: ImageStore,
@@ -72,7 +94,8 @@ impl<'a> Run<'a> {
             .ok_or_else(|| missing("learning_rate"))?;
 
         let detector = net::build(&NetConfig::from_spec(spec))?;
-        let Start { params, state, loaded } = start(spec, &detector, request.passphrase)?;
+        let start = start(spec, detector, request.passphrase)?;
+        let Start { detector, params, mut state, loaded, changes, spec: spec_text } = start;
 
         let open = DatasetRequest::new(spec, request.images.bad_images);
         let dataset = Dataset::open(&open, Split::Train)?;
@@ -82,7 +105,16 @@ impl<'a> Run<'a> {
         if let Some(loaded) = &loaded {
             listen(Event::Weights(loaded));
         }
+        if let Some(path) = &training.resume_model_path {
+            listen(Event::Resumed { epoch: state.epoch, changes: &changes });
+            check_images(&state, &dataset, path)?;
+        }
+        state.images = dataset.samples.len() as u64;
 
+        // Where there is an average, it is what checkpoints have as their parameters.
+        let live = state.live.take();
+        let average = training.model_ema.then(|| MovingAverage::new(params.clone()));
+        let params = live.unwrap_or(params);
         let net = TrainNet::new(&detector, &params, freeze(spec, &detector), &Device::Cpu)?;
         let penalty = penalty_from_spec(training.regularizer.as_ref());
         let optimizer = Optimizer::new(rule, penalty, net.trained(), &state.slots).map_err(|what| {
@@ -97,11 +129,19 @@ impl<'a> Run<'a> {
         let validation_images = ImageStore::new(&validation, detector.preprocess.depth, budget.clone());
         let dataset = Arc::new(dataset);
         let images = ImageStore::new(&dataset, detector.preprocess.depth, budget);
-        let data = TrainingData::new(dataset, images, TrainingSettings::from_spec(spec, state.seed));
+        let data = TrainingData::new(dataset.clone(), images, TrainingSettings::from_spec(spec, state.seed));
         let steps_per_epoch = data.steps_per_epoch();
         let settings =
             LoaderSettings { workers: training.n_workers as usize, queue: training.max_queue_size as usize };
         let loader = TrainLoader::new(data, training.num_epochs.into(), settings, state.step);
+        let mut loss = LossConfig::from_spec(spec.yolov4(), spec.class_weighting(), spec.classes());
+        if spec.class_weighting().enable_auto {
+            let state =
+                state.class_weighting.get_or_insert_with(|| class_weighting::start(&loss.class_weights));
+            loss.class_weights.clone_from(&state.weights);
+        } else {
+            state.class_weighting = None;
+        }
         let evaluation = Evaluation {
             preprocess: detector.preprocess.clone(),
             nms: nms_from_spec(spec.nms()),
@@ -111,18 +151,20 @@ impl<'a> Run<'a> {
         };
         Ok(Self {
             request: *request,
-            loss: YoloLoss {
-                config: LossConfig::from_spec(spec.yolov4(), spec.class_weighting(), spec.classes()),
-                heads: detector.geometry(),
-                classes: detector.classes.len(),
-            },
+            loss: YoloLoss { config: loss, heads: detector.geometry(), classes: detector.classes.len() },
+            dataset,
             loader,
             validation_images,
             detector,
             net,
             optimizer,
+            average,
             penalty,
             schedule,
+            monitor: Monitor::from_spec(training),
+            last: LastStep::default(),
+            last_saved: training.resume_model_path.as_ref().map(PathBuf::from),
+            spec_text,
             validation,
             evaluation,
             state,
@@ -134,27 +176,52 @@ impl<'a> Run<'a> {
 
     fn go(&mut self, listen: &mut dyn FnMut(Event<'_>)) -> Result<TrainSummary, TrainError> {
         self.prepare_folder()?;
-        let mut summary = TrainSummary { checkpoint: PathBuf::new(), validation: None, interrupted: false };
+        let mut validated = None;
+        let mut interrupted = false;
         for epoch in self.state.epoch + 1..=self.epochs {
             let Some(loss) = self.epoch(epoch, listen)? else {
-                summary.interrupted = true;
-                summary.checkpoint = self.save(listen)?;
+                interrupted = true;
+                self.save(listen)?;
                 break;
             };
-            self.state.epoch = epoch;
-            self.state.loss_sum = 0.0;
+            self.end_epoch(epoch);
             let due = epoch % self.checkpoint_interval == 0 || epoch == self.epochs;
-            let validation = if due { Some(self.validate(listen)?) } else { None };
+            let validate = due || self.monitor.validates_every_epoch();
+            let validation = if validate { Some(self.validate(listen)?) } else { None };
             let learning_rate = self.learning_rate();
             let done = Epoch { epoch, epochs: self.epochs, loss, learning_rate, validation };
+            let is_best = self.monitor.improves(&done, &mut self.state.best);
+            let is_last = self.monitor.is_out_of_patience(epoch, self.state.best);
             self.log(&done)?;
             listen(Event::Epoch(&done));
-            if due {
-                summary.checkpoint = self.save(listen)?;
-                summary.validation = done.validation;
+            if is_best {
+                self.save_best(listen)?;
+            }
+            if due || is_last {
+                self.save(listen)?;
+            }
+            validated = done.validation.or(validated);
+            if is_last {
+                listen(Event::StoppedEarly { best: self.state.best.map_or(0, |best| best.epoch) });
+                break;
             }
         }
-        Ok(summary)
+        Ok(TrainSummary {
+            checkpoint: self.last_saved.clone().unwrap_or_default(),
+            best: self.state.best.map(|_| self.best_path()),
+            validation: validated,
+            interrupted,
+        })
+    }
+
+    /// Ends what is counted from one epoch to the next.
+    fn end_epoch(&mut self, epoch: u32) {
+        self.state.epoch = epoch;
+        self.state.loss_sum = 0.0;
+        if let Some(weighting) = &mut self.state.class_weighting {
+            class_weighting::next_epoch(weighting, epoch);
+            self.loss.config.class_weights.clone_from(&weighting.weights);
+        }
     }
 
     /// Trains on the rest of an epoch. Returns its mean loss, or `None` when asked to stop before its end.
@@ -168,8 +235,10 @@ impl<'a> Run<'a> {
             let (batch, learning_rate) = (batch?, self.learning_rate());
             let (terms, loss) = self.step(&batch, learning_rate)?;
             let step = self.steps_per_epoch - (end - self.state.step);
+            self.last = LastStep { epoch, step, loss, learning_rate, samples: batch.samples.clone() };
             if !loss.is_finite() {
-                return Err(TrainError::Diverged { epoch, step, loss });
+                let origin = self.origin(&batch)?;
+                return Err(self.diverged(origin));
             }
             self.state.loss_sum += loss;
             listen(Event::Step(Step {
@@ -195,23 +264,65 @@ impl<'a> Run<'a> {
     fn step(&mut self, batch: &Batch, learning_rate: f64) -> Result<(LossTerms, f64), TrainError> {
         let (height, width) = (batch.height, batch.width);
         let shape = [batch.samples.len(), self.detector.preprocess.channels, height, width];
+        self.net.set_noise(self.state.seed, self.state.step);
         let maps = self.net.forward(&batch.images, shape)?;
         let views: Vec<&[f32]> = maps.iter().map(Vec::as_slice).collect();
-        let (terms, gradients) = self.loss.compute(&views, &batch.truths, height, width);
+        let Loss { terms, classes, gradients } = self.loss.compute(&views, &batch.truths, height, width);
         let mut loss = terms.total(&self.loss.config);
         if self.penalty != Penalty::default() {
             loss += regularisation(self.penalty, &self.net.params()?);
         }
         self.state.step += 1;
-        if loss.is_finite() {
-            self.net.backward(gradients)?;
-            self.optimizer.step(self.net.trained(), self.net.gradients(), self.state.step, learning_rate)?;
+        if !loss.is_finite() {
+            return Ok((terms, loss));
+        }
+        let step = self.state.step;
+        self.net.backward(gradients)?;
+        let (trained, gradients) = (self.net.trained(), self.net.gradients());
+        self.optimizer.step(trained, gradients, step, learning_rate, self.average.as_mut())?;
+        if let Some(average) = &mut self.average {
+            average.follow(&self.net.running_statistics()?, step);
+        }
+        if let Some(weighting) = &mut self.state.class_weighting {
+            class_weighting::count(weighting, &classes);
         }
         Ok((terms, loss))
     }
 
+    /// Where the numbers of a step went wrong.
+    fn origin(&self, batch: &Batch) -> Result<Origin, TrainError> {
+        if let Some(origin) = bad_parameter(&self.detector, &self.net.params()?) {
+            return Ok(origin);
+        }
+        let shape = [batch.samples.len(), self.detector.preprocess.channels, batch.height, batch.width];
+        Ok(self.net.first_non_finite(&batch.images, shape)?.map_or(Origin::Loss, Origin::Layer))
+    }
+
+    /// The last step was the one that `origin` spoiled.
+    fn diverged(&self, origin: Origin) -> TrainError {
+        let LastStep { epoch, step, loss, learning_rate, samples } = &self.last;
+        let image = |sample: &usize| self.dataset.samples[*sample].image.clone();
+        TrainError::Diverged(Box::new(Divergence {
+            epoch: *epoch,
+            step: *step,
+            loss: *loss,
+            learning_rate: *learning_rate,
+            origin,
+            images: samples.iter().map(image).collect(),
+            checkpoint: self.last_saved.clone(),
+        }))
+    }
+
+    /// The weights that are validated and shipped: the moving average where there is one.
+    fn weights(&self) -> Result<Params, TrainError> {
+        match &self.average {
+            Some(average) => Ok(average.params().clone()),
+            None => Ok(self.net.params()?),
+        }
+    }
+
     fn validate(&self, listen: &mut dyn FnMut(Event<'_>)) -> Result<Validation, TrainError> {
-        let mut executor = Executor::new(&self.detector, &self.net.params()?)?;
+        let mut executor = Executor::new(&self.detector, &self.weights()?)?;
         let (height, width) = (self.detector.preprocess.height, self.detector.preprocess.width);
         let total = self.validation.samples.len();
         let mut loss = 0.0;
@@ -219,7 +330,7 @@ impl<'a> Run<'a> {
             |batch, out| {
                 let images = batch.samples.len();
                 let maps = executor.head_maps(&batch.images, images)?;
-                let (terms, _) = self.loss.compute(&maps, &batch.truths, height, width);
+                let terms = self.loss.compute(&maps, &batch.truths, height, width).terms;
                 loss += terms.total(&self.loss.config) * images as f64;
                 decode(&maps, &self.loss.heads, height, width, images, self.loss.classes, out);
                 Ok::<_, TrainError>(())
@@ -231,25 +342,45 @@ impl<'a> Run<'a> {
         Ok(Validation { report, loss: loss / total as f64 })
     }
 
-    fn save(&self, listen: &mut dyn FnMut(Event<'_>)) -> Result<PathBuf, TrainError> {
-        let checkpoint = Checkpoint {
-            detector: self.detector.clone(),
-            params: self.net.params()?,
-            spec: self.request.spec.source().text().to_owned(),
-            training: Some(TrainingState {
-                slots: self.optimizer.slots(self.net.trained()),
-                ..self.state.clone()
-            }),
+    /// Saves all that the run needs to go on.
+    fn save(&mut self, listen: &mut dyn FnMut(Event<'_>)) -> Result<(), TrainError> {
+        let live = self.net.params()?;
+        if let Some(origin) = bad_parameter(&self.detector, &live) {
+            return Err(self.diverged(origin));
+        }
+        let (params, live) = match &self.average {
+            Some(average) => (average.params().clone(), Some(live)),
+            None => (live, None),
         };
+        let slots = self.optimizer.slots(self.net.trained());
+        let training = Some(TrainingState { slots, live, ..self.state.clone() });
         let (arch, epoch) = (&self.detector.arch, self.state.epoch);
         // A run stopped inside an epoch saves beside the checkpoint of the epoch before.
         let inside = self.state.step > u64::from(epoch) * self.steps_per_epoch;
         let suffix = if inside { "_interrupted" } else { "" };
-        let name = format!("yolov4_{arch}_epoch_{epoch:03}{suffix}.tlt");
-        let path = self.weights_dir().join(name);
-        write_checkpoint(&path, &checkpoint, self.request.passphrase)?;
+        let path = self.weights_dir().join(format!("yolov4_{arch}_epoch_{epoch:03}{suffix}.tlt"));
+        self.write(&path, params, training)?;
         listen(Event::Saved { path: &path });
-        Ok(path)
+        self.last_saved = Some(path);
+        Ok(())
+    }
+
+    /// Saves the weights alone.
+    fn save_best(&self, listen: &mut dyn FnMut(Event<'_>)) -> Result<(), TrainError> {
+        let path = self.best_path();
+        self.write(&path, self.weights()?, None)?;
+        listen(Event::Best { path: &path });
+        Ok(())
+    }
+
+    fn write(&self, path: &Path, params: Params, training: Option<TrainingState>) -> Result<(), TrainError> {
+        let (detector, spec) = (self.detector.clone(), self.spec_text.clone());
+        let checkpoint = Checkpoint { detector, params, spec, training };
+        Ok(write_checkpoint(path, &checkpoint, self.request.passphrase)?)
+    }
+
+    fn best_path(&self) -> PathBuf {
+        self.weights_dir().join(format!("yolov4_{}_best.tlt", self.detector.arch))
     }
 
     fn weights_dir(&self) -> PathBuf {
@@ -283,6 +414,21 @@ impl<'a> Run<'a> {
 
 fn write(path: &Path, text: &str) -> Result<(), TrainError> {
     write_atomically(path, text.as_bytes()).map_err(|source| TrainError::Io { path: path.to_owned(), source })
+}
+
+/// Whether the training images are as many as the resumed run had: its place in the epoch is counted in them.
+fn check_images(state: &TrainingState, dataset: &Dataset, checkpoint: &str) -> Result<(), TrainError> {
+    let (before, now) = (state.images, dataset.samples.len() as u64);
+    if before == 0 || before == now {
+        return Ok(());
+    }
+    Err(TrainError::Weights {
+        path: checkpoint.into(),
+        what: format!(
+            "the run was training on {before} images and the spec's data has {now}; give it the same images, or start a new run \
+             from its weights with pretrain_model_path"
+        ),
+    })
 }
 
 fn freeze(spec: &Checked, detector: &Detector) -> Freeze {

@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use oxidet_graph::{Detector, Params, TrainingState};
+use oxidet_graph::{Checkpoint, Detector, Params, TrainingState};
 use oxidet_proto::container::Passphrase;
 use oxidet_proto::lint::Checked;
+use oxidet_proto::spec::Difference;
 
 use super::TrainError;
+use super::resume::compatible;
 use crate::checkpoint_file::read_checkpoint;
 use crate::net::init_params;
 use crate::weights::{LoadReport, load_file};
@@ -22,55 +24,94 @@ pub struct LoadedWeights {
 
 /// The state a run starts in.
 pub(super) struct Start {
+    /// The network of the spec, or the pruned one.
+    pub(super) detector: Detector,
     pub(super) params: Params,
     pub(super) state: TrainingState,
     pub(super) loaded: Option<LoadedWeights>,
+    /// Fields of the spec that have changed since the run that is resumed.
+    pub(super) changes: Vec<Difference>,
+    /// The spec that checkpoints of the run carry. A run resumed without changes keeps that of its start.
+    pub(super) spec: String,
 }
 
-/// Prepares the start that the spec asks for.
+/// Prepares the start that the spec asks for, where `detector` is its network.
 pub(super) fn start(
     spec: &Checked,
-    detector: &Detector,
+    detector: Detector,
     passphrase: Option<&Passphrase>,
 ) -> Result<Start, TrainError> {
-    let seed = u64::from(spec.random_seed);
     let training = spec.training();
     if let Some(path) = &training.resume_model_path {
-        return resume(Path::new(path), detector, passphrase);
+        return resume(Path::new(path), spec, detector, passphrase);
     }
-    let params = init_params(&detector.graph, seed);
+    let seed = u64::from(spec.random_seed);
+    let state = TrainingState { seed, ..TrainingState::default() };
+    let (changes, text) = (Vec::new(), spec.source().text().to_owned());
+    if let Some(path) = &training.pruned_model_path {
+        let path = Path::new(path);
+        let checkpoint = read_checkpoint(path, passphrase)?;
+        check_pruned(&checkpoint.detector, &detector)
+            .map_err(|what| TrainError::Weights { path: path.to_owned(), what })?;
+        let Checkpoint { detector, params, .. } = checkpoint;
+        let report = LoadReport {
+            source: "a pruned checkpoint".into(),
+            loaded: params.iter().map(|(name, _)| name.to_owned()).collect(),
+            backbone_share: 1.0,
+            ..LoadReport::default()
+        };
+        let loaded = LoadedWeights { path: path.to_owned(), report };
+        return Ok(Start { detector, params, state, loaded: Some(loaded), changes, spec: text });
+    }
+    let params = init_params(&detector, seed);
     let (params, loaded) = match &training.pretrain_model_path {
         Some(path) => {
-            let (params, report) = load_file(Path::new(path), passphrase, detector, params)?;
+            let (params, report) = load_file(Path::new(path), passphrase, &detector, params)?;
             (params, Some(LoadedWeights { path: path.into(), report }))
         }
         None => (params, None),
     };
-    Ok(Start { params, state: TrainingState { seed, ..TrainingState::default() }, loaded })
+    Ok(Start { detector, params, state, loaded, changes, spec: text })
 }
 
-fn resume(path: &Path, detector: &Detector, passphrase: Option<&Passphrase>) -> Result<Start, TrainError> {
+fn resume(
+    path: &Path,
+    spec: &Checked,
+    detector: Detector,
+    passphrase: Option<&Passphrase>,
+) -> Result<Start, TrainError> {
     let misfit = |what: String| TrainError::Weights { path: path.to_owned(), what };
     let checkpoint = read_checkpoint(path, passphrase)?;
-    let other = &checkpoint.detector;
-    for (field, same) in [
-        (
-            "network (arch, nlayers, activation, force_relu or number of anchors)",
-            other.graph == detector.graph,
-        ),
-        ("classes", other.classes == detector.classes),
-        ("anchors or grid_xy_extend", other.geometry() == detector.geometry()),
-        ("input size, channels or image_mean", other.preprocess == detector.preprocess),
-    ] {
-        if !same {
-            return Err(misfit(format!(
-                "the spec's {field} differ from the checkpoint's, so the run cannot be resumed; \
-                 use the spec it was trained with, or start a new run with pretrain_model_path"
-            )));
-        }
-    }
-    let state = checkpoint.training.ok_or_else(|| {
+    // A run that retrains a pruned model goes on with the pruned network.
+    let detector = if check_pruned(&checkpoint.detector, &detector).is_ok() {
+        Detector { graph: checkpoint.detector.graph.clone(), ..detector }
+    } else {
+        detector
+    };
+    let changes = compatible(&checkpoint, spec, &detector).map_err(misfit)?;
+    let Checkpoint { params, training, spec: before, .. } = checkpoint;
+    let state = training.ok_or_else(|| {
         misfit("the checkpoint has no training state to resume from; use pretrain_model_path".into())
     })?;
-    Ok(Start { params: checkpoint.params, state, loaded: None })
+    let spec = if changes.is_empty() { before } else { spec.source().text().to_owned() };
+    Ok(Start { detector, params, state, loaded: None, changes, spec })
+}
+
+/// Whether a model is the network of the spec but for the widths of its layers.
+fn check_pruned(model: &Detector, spec: &Detector) -> Result<(), String> {
+    let names = |detector: &Detector| -> Vec<String> {
+        detector.graph.nodes().iter().map(|node| node.name.clone()).collect()
+    };
+    let same = [
+        ("network (arch, nlayers)", model.arch == spec.arch && names(model) == names(spec)),
+        ("classes", model.classes == spec.classes),
+        ("anchors or grid_xy_extend", model.geometry() == spec.geometry()),
+        ("input size, channels, depth or image_mean", model.preprocess == spec.preprocess),
+    ];
+    match same.iter().find(|(_, same)| !same) {
+        Some((what, _)) => {
+            Err(format!("the spec's {what} differ from the model's; use those it was trained with"))
+        }
+        None => Ok(()),
+    }
 }

@@ -101,12 +101,12 @@ impl Filler<'_> {
         format!("{}{name}", self.prefix)
     }
 
+    /// The batch norm behind a convolution, and its ε. Others may read the convolution as well.
     fn batch_norm_behind(&self, id: NodeId) -> Option<(NodeId, f32)> {
-        let [reader] = self.readers[id.index()][..] else { return None };
-        match self.detector.graph.node(reader).op {
-            Op::BatchNorm(norm) => Some((reader, norm.epsilon)),
+        self.readers[id.index()].iter().find_map(|reader| match self.detector.graph.node(*reader).op {
+            Op::BatchNorm(norm) => Some((*reader, norm.epsilon)),
             _ => None,
-        }
+        })
     }
 
     fn param_names(&self, node: &Node, conv: Conv2d, norm: Option<(NodeId, f32)>) -> Vec<String> {

@@ -93,10 +93,9 @@ pub fn load(bytes: &[u8], detector: &Detector, start: Params) -> Result<(Params,
     }
 }
 
-/// The nodes of the backbone: all before the first of the neck, whose names have `yolo_` in them.
+/// The nodes of the backbone.
 fn backbone(detector: &Detector) -> impl Iterator<Item = NodeId> + '_ {
-    let graph = &detector.graph;
-    graph.ids().take_while(|id| !graph.node(*id).name.contains("yolo_"))
+    detector.graph.ids().filter(|id| detector.graph.node(*id).block.is_some())
 }
 
 /// A few names, for a message.

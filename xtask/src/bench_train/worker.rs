@@ -49,7 +49,7 @@ pub fn work(args: &Args) -> Result<()> {
         let forward = Instant::now();
         net.backward(gradients)?;
         let backward = Instant::now();
-        optimizer.step(net.trained(), net.gradients(), step, LEARNING_RATE)?;
+        optimizer.step(net.trained(), net.gradients(), step, LEARNING_RATE, None)?;
         let end = Instant::now();
         let ms = |from: Instant, to: Instant| 1e3 * (to - from).as_secs_f64();
         let time = StepTime {

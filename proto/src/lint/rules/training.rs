@@ -161,11 +161,16 @@ pub(super) const RULES: &[Rule<Experiment>] = &[
         OPEN_SHARE,
         "the factor of the weights' norm in the loss; `type: NO_REG` turns it off",
     ),
-    Rule::test("S341", TRAIN, "early stopping can only monitor `loss`", |spec, findings| {
-        if early_stopping(spec).is_some_and(|e| e.monitor != "loss") {
-            let finding =
-                findings.error("training_config.early_stopping.monitor", "only the loss can be monitored");
-            finding.help("write `monitor: \"loss\"`");
+    Rule::test("S341", TRAIN, "early stopping must monitor something there is", |spec, findings| {
+        const MONITORS: [&str; 3] = ["loss", "validation_loss", "mAP"];
+        let Some(early) = early_stopping(spec) else { return };
+        if !MONITORS.contains(&early.monitor.as_str()) {
+            let message = match early.monitor.as_str() {
+                "" => "`monitor` is missing: what is to improve?".to_owned(),
+                other => format!("`{}` cannot be monitored", other.chars().take(40).collect::<String>()),
+            };
+            let finding = findings.error("training_config.early_stopping.monitor", message);
+            finding.help(format!("it can be {}", MONITORS.join(", ")));
         }
     }),
     Rule::range(
@@ -174,7 +179,7 @@ pub(super) const RULES: &[Rule<Experiment>] = &[
         "training_config.early_stopping.min_delta",
         read!(early_stopping.min_delta),
         at_least(0.0),
-        "the smallest fall of the loss that counts",
+        "the smallest improvement that counts",
     ),
     Rule::range(
         "S343",
@@ -182,7 +187,7 @@ pub(super) const RULES: &[Rule<Experiment>] = &[
         "training_config.early_stopping.patience",
         read!(early_stopping.patience),
         COUNT,
-        "the number of epochs without a fall",
+        "the number of epochs without improvement before stopping",
     ),
 ];
 

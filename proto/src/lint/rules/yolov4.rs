@@ -184,17 +184,13 @@ fn freezing_acts(spec: &Experiment, findings: &mut Findings<'_>) {
     let yolov4 = spec.yolov4();
     let Some(arch) = find(&yolov4.arch) else { return };
     for (i, &id) in yolov4.freeze_blocks.iter().enumerate() {
-        let acts = arch.freeze_blocks.as_ref().is_some_and(|ids| {
-            let (first, last) = (*ids.start() as f32, *ids.end() as f32);
-            id.fract() == 0.0 && (first..=last).contains(&id)
-        });
+        let ids = &arch.freeze_blocks;
+        let (first, last) = (*ids.start() as f32, *ids.end() as f32);
+        let acts = id.fract() == 0.0 && (first..=last).contains(&id);
         if !acts {
             let path = format!("yolov4_config.freeze_blocks[{i}]");
             let finding = findings.warning(&path, format!("`{}` has no block {id} to freeze", arch.name));
-            match &arch.freeze_blocks {
-                Some(ids) => finding.help(format!("its blocks are {} to {}", ids.start(), ids.end())),
-                None => finding.help("its blocks cannot be frozen"),
-            };
+            finding.help(format!("its blocks are {} to {}", ids.start(), ids.end()));
         }
     }
 }

@@ -3,9 +3,9 @@
 //!
 //! Blocks: 0 `conv_0`, 1 `conv_1`, 2–4 the cross-stage blocks, 5 `conv_5`.
 
-use oxidet_graph::{GraphBuilder, MaxPool, NodeId, Padding};
+use oxidet_graph::{GraphBuilder, NodeId};
 
-use super::Pyramid;
+use super::{Pyramid, halve};
 use crate::net::layer::{Unit, k1, k3, k3_s2};
 
 /// Appends the backbone.
@@ -43,6 +43,5 @@ fn cross_stage(graph: &mut GraphBuilder, unit: Unit, name: &str, input: NodeId, 
     let joined = graph.concat(format!("{name}_concat_0"), &[second, first]);
     let tap = unit.append(graph, &format!("{name}_conv_3"), joined, k1(width));
     let joined = graph.concat(format!("{name}_concat_1"), &[route, tap]);
-    let pool = MaxPool { kernel: 2, stride: 2, padding: Padding::default() };
-    CrossStage { output: graph.max_pool(format!("{name}_pool_0"), joined, pool), tap }
+    CrossStage { output: halve(graph, format!("{name}_pool_0"), joined), tap }
 }

@@ -6,8 +6,7 @@
 use oxidet_graph::{Activation, Conv2d, GraphBuilder, NodeId};
 
 use super::Pyramid;
-use crate::net::layer::{BATCH_NORM, conv, k1, k3};
-use crate::net::neck::Widths;
+use crate::net::layer::{BATCH_NORM, conv, conv_bn_act, k1, k3};
 
 /// The depths there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,18 +32,8 @@ impl Depth {
         }
     }
 
-    fn is_bottleneck(self) -> bool {
+    pub(in crate::net) fn is_bottleneck(self) -> bool {
         matches!(self, Self::D50 | Self::D101)
-    }
-
-    /// Filters of `yolo_expand_conv1`, which takes the pooled map from stride 16 to 32.
-    pub(in crate::net) fn expanded(self) -> usize {
-        if self.is_bottleneck() { 1024 } else { 512 }
-    }
-
-    /// Widths of the PAN neck.
-    pub(in crate::net) fn neck_widths(self) -> Widths {
-        if self.is_bottleneck() { Widths { c4: 256, c3: 128 } } else { Widths { c4: 128, c3: 64 } }
     }
 }
 
@@ -54,12 +43,11 @@ const STAGES: [(usize, usize); 4] = [(64, 2), (128, 2), (256, 2), (512, 1)];
 /// Appends the backbone.
 ///
 /// The basic variants hand out the outputs of stages 3 and 2. The bottleneck variants hand out the activation before the
-/// last convolution of stages 4 and 3, both at stride 16, and enlarge the second.
+/// last convolution of stages 4 and 3, both at stride 16.
 pub(in crate::net) fn build(graph: &mut GraphBuilder, image: NodeId, depth: Depth) -> Pyramid {
     graph.set_block(Some(0));
-    let stem = graph.conv("conv1", image, conv(7, 2, 64));
-    let stem = graph.batch_norm("bn_conv1", stem, BATCH_NORM);
-    let mut map = graph.activation("conv1_relu", stem, Activation::Relu);
+    let names = ["conv1", "bn_conv1", "conv1_relu"];
+    let mut map = conv_bn_act(graph, names, image, conv(7, 2, 64), Activation::Relu);
 
     let mut stages = Vec::with_capacity(STAGES.len());
     for (stage, ((width, first_stride), repeats)) in (1u16..).zip(STAGES.into_iter().zip(depth.repeats())) {
@@ -77,8 +65,7 @@ pub(in crate::net) fn build(graph: &mut GraphBuilder, image: NodeId, depth: Dept
 
     let [_, second, third, fourth] = &stages[..] else { unreachable!("there are four stages") };
     if depth.is_bottleneck() {
-        let c3 = graph.upsample("yolo_x_branch_2_upsample", third.before_last, 2);
-        Pyramid { top: map, c4: fourth.before_last, c3 }
+        Pyramid { top: map, c4: fourth.before_last, c3: third.before_last }
     } else {
         Pyramid { top: map, c4: third.output, c3: second.output }
     }
@@ -107,9 +94,8 @@ fn unit(
 
     let mut before_last = input;
     for (j, conv) in (1..).zip(inner) {
-        let x = graph.conv(format!("{name}_conv_{j}"), before_last, *conv);
-        let x = graph.batch_norm(format!("{name}_bn_{j}"), x, BATCH_NORM);
-        before_last = graph.activation(format!("{name}_relu_{j}"), x, Activation::Relu);
+        let names = ["conv", "bn", "relu"].map(|layer| format!("{name}_{layer}_{j}"));
+        before_last = conv_bn_act(graph, names, before_last, *conv, Activation::Relu);
     }
     let j = convs.len();
     let residual = graph.conv(format!("{name}_conv_{j}"), before_last, *last);

@@ -342,7 +342,7 @@ fn updates() -> Result<()> {
         let penalty = Penalty { l1: 1e-3, l2: 1e-2 };
         for step in 1..4 {
             let gradient = values(step, &[5, 3]).t()?;
-            update(&ours, &gradient, &rule, step, 0.1, penalty, &mut state)?;
+            update(&ours, &gradient, &rule, step, 0.1, penalty, &mut state, None)?;
             optimizer::on_host(&composed, &gradient, |p, g| {
                 rule.update(step, 0.1, penalty, p, g, &mut other_state, None);
             })?;
