@@ -79,6 +79,7 @@ impl Filler<'_> {
             self.backbone.1 += weights;
         }
         let filled = match counterpart {
+            None if !in_backbone => Err("neck and heads have nothing to start from".to_owned()),
             None => Err(format!("the network of {} has no such layer", self.scheme.name)),
             Some(Counterpart::Identity) => self.identity(node, conv, norm),
             Some(Counterpart::Layer { conv: name, batch_norm }) => {
@@ -308,7 +309,7 @@ impl Filler<'_> {
             return Err(LoadError::TooLittle {
                 source_name,
                 share,
-                missing: some(self.missing.iter().map(|(name, _)| name.as_str())),
+                missing: some(self.missing.iter().map(|(name, _)| format!("`{name}`"))),
                 arch: self.detector.arch.clone(),
             });
         }

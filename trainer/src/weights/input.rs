@@ -74,3 +74,55 @@ impl Input {
         (Tensor::new([filters, preprocess.channels, k, k], folded), shift)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One window over one patch of an image, there and here.
+    #[test]
+    fn the_folded_kernel_sees_what_the_other_program_sees() {
+        let noise = |i: usize| ((i as f64 * 12.9898).sin() * 43758.547).fract();
+        let kernel: Vec<f32> = (0..2 * 27).map(|i| noise(i) as f32).collect();
+        let kernel = Tensor::new([2, 3, 3, 3], kernel);
+        // Red, green, blue; the gray one has the same value three times.
+        let colour: Vec<[f64; 3]> =
+            (0..9).map(|tap| [0, 1, 2].map(|c| (noise(99 + tap * 3 + c).abs() * 255.0).floor())).collect();
+        let gray: Vec<[f64; 3]> = colour.iter().map(|pixel| [pixel[0]; 3]).collect();
+        let means = Preprocess { mean: vec![10.0, 20.0, 30.0], ..Preprocess::new(32, 32, 3) };
+        let sixteen = Preprocess::sixteen_bit(32, 32);
+        for input in [CAFFE, DARKNET, TENSORFLOW, TORCH] {
+            for (preprocess, pixels) in [
+                (&Preprocess::new(32, 32, 3), &colour),
+                (&means, &colour),
+                (&Preprocess::new(32, 32, 1), &gray),
+                (&sixteen, &gray),
+            ] {
+                let (folded, shift) = input.fold(&kernel, preprocess);
+                assert_eq!(folded.shape(), [2, preprocess.channels, 3, 3]);
+                for filter in 0..2 {
+                    let there: f64 = (0..27)
+                        .map(|at| {
+                            let (channel, tap) = (at / 9, at % 9);
+                            let c = if input.blue_first { 2 - channel } else { channel };
+                            let value = (pixels[tap][c] - input.mean[c]) / input.deviation[c];
+                            f64::from(kernel.data()[filter * 27 + at]) * value
+                        })
+                        .sum();
+                    let unit = if preprocess.depth == 16 { 256.0 } else { 1.0 };
+                    let len = preprocess.channels * 9;
+                    let here: f64 = (0..len)
+                        .map(|at| {
+                            let (channel, tap) = (at / 9, at % 9);
+                            let value = pixels[tap][2 - channel] * unit - f64::from(preprocess.mean[channel]);
+                            f64::from(folded.data()[filter * len + at]) * value
+                        })
+                        .sum();
+                    assert!((here + shift[filter] - there).abs() < 1e-3 * there.abs().max(1.0), "{input:?}");
+                }
+            }
+        }
+        assert!(CAFFE.is(&Preprocess::new(32, 32, 3)));
+        assert!(!CAFFE.is(&means) && !CAFFE.is(&sixteen) && !TORCH.is(&Preprocess::new(32, 32, 3)));
+    }
+}

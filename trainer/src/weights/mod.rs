@@ -87,9 +87,17 @@ pub fn load(bytes: &[u8], detector: &Detector, start: Params) -> Result<(Params,
         },
         Err(error) => return Err(error.into()),
     };
-    match scheme::best(detector, &source) {
-        Some(scheme::Match { scheme, prefix, .. }) => fill::fill(detector, &source, scheme, &prefix, start),
-        None => native::copy(detector, &source, start),
+    load_source(&source, detector, start)
+}
+
+fn load_source(
+    source: &Source,
+    detector: &Detector,
+    start: Params,
+) -> Result<(Params, LoadReport), LoadError> {
+    match scheme::best(detector, source) {
+        Some(scheme::Match { scheme, prefix, .. }) => fill::fill(detector, source, scheme, &prefix, start),
+        None => native::copy(detector, source, start),
     }
 }
 
@@ -99,9 +107,9 @@ fn backbone(detector: &Detector) -> impl Iterator<Item = NodeId> + '_ {
 }
 
 /// A few names, for a message.
-fn some<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+fn some(names: impl IntoIterator<Item = String>) -> String {
     let mut names = names.into_iter();
-    let first: Vec<String> = names.by_ref().take(4).map(|name| format!("`{name}`")).collect();
+    let first: Vec<String> = names.by_ref().take(4).collect();
     let more = if names.next().is_some() { ", …" } else { "" };
     if first.is_empty() { "none".into() } else { format!("{}{more}", first.join(", ")) }
 }

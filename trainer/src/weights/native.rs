@@ -34,8 +34,8 @@ pub(super) fn copy(
     if source.program == Program::Torch || score(detector, source) == 0 {
         return Err(LoadError::Unmatched {
             arch: detector.arch.clone(),
-            found: some(source.names()),
-            expected: some(specs.iter().map(|spec| spec.name.as_str())),
+            found: some(source.names_and_shapes()),
+            expected: some(specs.iter().map(|spec| format!("`{}` {:?}", spec.name, spec.shape))),
         });
     }
     let prefix = prefix(detector, source);

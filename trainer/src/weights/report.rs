@@ -60,9 +60,9 @@ impl LoadReport {
 impl fmt::Display for LoadReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "from {}", self.source)?;
-        writeln!(f, "loaded as they are: {} parameters", self.loaded.len())?;
+        writeln!(f, "loaded as they are: {}", counted(self.loaded.len(), "parameter"))?;
         for (adaptation, names) in &self.adapted {
-            writeln!(f, "adapted: {} parameters: {adaptation}", names.len())?;
+            writeln!(f, "adapted: {}: {adaptation}", counted(names.len(), "parameter"))?;
         }
         for note in &self.notes {
             writeln!(f, "note: {note}")?;
@@ -72,11 +72,11 @@ impl fmt::Display for LoadReport {
             reasons.entry(why).or_default().push(name);
         }
         for (why, names) in reasons {
-            writeln!(f, "random: {} parameters: {why}: {}", names.len(), layers(&names))?;
+            writeln!(f, "random: {}: {why}: {}", counted(names.len(), "parameter"), layers(&names))?;
         }
         if !self.unused.is_empty() {
             let names: Vec<&str> = self.unused.iter().map(String::as_str).collect();
-            writeln!(f, "not used: {} arrays of the file: {}", names.len(), layers(&names))?;
+            writeln!(f, "not used: {} of the file: {}", counted(names.len(), "array"), layers(&names))?;
         }
         write!(
             f,
@@ -84,6 +84,10 @@ impl fmt::Display for LoadReport {
             self.backbone_share * 100.0
         )
     }
+}
+
+fn counted(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
 /// The layers of parameters, each once.

@@ -64,6 +64,11 @@ impl Source {
         self.arrays.keys().map(String::as_str)
     }
 
+    /// All arrays, for a message.
+    pub(super) fn names_and_shapes(&self) -> impl Iterator<Item = String> {
+        self.arrays.values().map(|array| format!("`{}` {:?}", array.name, array.shape))
+    }
+
     /// The name that a parameter of `layer` has in the file.
     pub(super) fn name(&self, layer: &str, kind: ParamKind) -> String {
         match self.program {
