@@ -35,6 +35,7 @@ pub enum Command {
     Demo(cmd::demo::DemoArgs),
     Evaluate(cmd::evaluate::EvaluateArgs),
     Export(cmd::export::ExportArgs),
+    Import(cmd::import::ImportArgs),
     Inference(cmd::inference::InferenceArgs),
     Inspect(cmd::inspect::InspectArgs),
     Kmeans(cmd::kmeans::KmeansArgs),

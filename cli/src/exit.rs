@@ -13,6 +13,7 @@ use oxidet_trainer::convert::ConvertError;
 use oxidet_trainer::data::DataError;
 use oxidet_trainer::evaluate::EvaluateError;
 use oxidet_trainer::train::TrainError;
+use oxidet_trainer::weights::LoadFileError;
 
 use crate::console;
 
@@ -184,11 +185,21 @@ impl From<InferenceError> for Failure {
     }
 }
 
+impl From<LoadFileError> for Failure {
+    fn from(error: LoadFileError) -> Self {
+        match error {
+            LoadFileError::File(error) => error.into(),
+            error => Self::new(DATA, chain(&error)),
+        }
+    }
+}
+
 impl From<TrainError> for Failure {
     fn from(error: TrainError) -> Self {
         let code = match error {
             TrainError::Data(error) => return error.into(),
             TrainError::Checkpoint(error) => return error.into(),
+            TrainError::Pretrain(error) => return error.into(),
             TrainError::Spec(_) | TrainError::Net(_) => USAGE,
             TrainError::Weights { .. } => DATA,
             TrainError::Io { .. } => ENVIRONMENT,

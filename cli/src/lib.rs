@@ -49,6 +49,7 @@ fn run(program: &'static str) -> Result<(), Failure> {
         Command::Demo(args) => cmd::demo::run(&args),
         Command::Evaluate(args) => cmd::evaluate::run(&args),
         Command::Export(args) => cmd::export::run(&args),
+        Command::Import(args) => cmd::import::run(&args),
         Command::Inference(args) => cmd::inference::run(&args),
         Command::Inspect(args) => cmd::inspect::run(&args),
         Command::Kmeans(args) => cmd::kmeans::run(&args),

@@ -16,4 +16,5 @@ pub mod spec;
 pub mod tensorboard;
 pub mod tfrecord;
 pub mod voc;
+pub mod weights;
 pub mod yolo_txt;

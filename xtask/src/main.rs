@@ -5,6 +5,7 @@ mod bench_data;
 mod bench_eval;
 mod bench_ops;
 mod bench_train;
+mod follow_peer;
 
 use clap::Parser;
 
@@ -22,6 +23,8 @@ enum Task {
     TrainWorker(bench_train::WorkerArgs),
     #[command(name = "bench-ops")]
     Ops(bench_ops::Args),
+    #[command(name = "follow-peer")]
+    Follow(follow_peer::Args),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -31,5 +34,6 @@ fn main() -> anyhow::Result<()> {
         Task::Train(args) => bench_train::run(&args),
         Task::TrainWorker(args) => bench_train::work(&args),
         Task::Ops(args) => bench_ops::run(&args),
+        Task::Follow(args) => follow_peer::run(&args),
     }
 }

@@ -5,6 +5,7 @@ pub mod dataset_convert;
 pub mod demo;
 pub mod evaluate;
 pub mod export;
+pub mod import;
 pub mod inference;
 pub mod inspect;
 pub mod kmeans;

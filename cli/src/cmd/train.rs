@@ -145,14 +145,7 @@ impl<'a> Watcher<'a> {
                 ));
             }
             Event::Weights(loaded) => {
-                console::info(&format!("weights: {} tensors from {}", loaded.loaded, loaded.path.display()));
-                if !loaded.left_random.is_empty() {
-                    let (count, names) = (loaded.left_random.len(), loaded.left_random.join(", "));
-                    console::info(&format!(
-                        "weights: {count} tensors are not in it or have another shape and start random"
-                    ));
-                    console::debug(&names);
-                }
+                console::info(&format!("weights: {} {}", loaded.path.display(), loaded.report));
             }
             Event::Step(step) => self.step(step),
             Event::Validating { done, total } => {

@@ -5,6 +5,7 @@ mod dataset;
 mod dataset_convert;
 mod evaluate;
 mod kmeans;
+mod stopping;
 mod support;
 mod usage;
 mod workflow;

@@ -16,6 +16,8 @@ pub enum Verb {
     Inference,
     /// The deployable model.
     Export,
+    /// A checkpoint from weights of another program.
+    Import,
     /// Anchors for the training data; those of the spec may be missing.
     Kmeans,
     /// A look at the data. That there is none is for whoever looks to say.
@@ -23,9 +25,10 @@ pub enum Verb {
 }
 
 pub(super) const ALL: &[Verb] =
-    &[Verb::Train, Verb::Evaluate, Verb::Inference, Verb::Export, Verb::Kmeans, Verb::Dataset];
-/// Whoever runs a network.
-pub(super) const NETWORK: &[Verb] = &[Verb::Train, Verb::Evaluate, Verb::Inference, Verb::Export];
+    &[Verb::Train, Verb::Evaluate, Verb::Inference, Verb::Export, Verb::Import, Verb::Kmeans, Verb::Dataset];
+/// Whoever builds or runs a network.
+pub(super) const NETWORK: &[Verb] =
+    &[Verb::Train, Verb::Evaluate, Verb::Inference, Verb::Export, Verb::Import];
 pub(super) const TRAIN: &[Verb] = &[Verb::Train];
 /// Whoever reads the training data.
 pub(super) const TRAINING_DATA: &[Verb] = &[Verb::Train, Verb::Kmeans, Verb::Dataset];

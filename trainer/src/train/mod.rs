@@ -24,6 +24,7 @@ use crate::data::{DataError, ImageOptions, Summary};
 use crate::interp::{ExecutorError, TrainNetError};
 use crate::loss::LossTerms;
 use crate::net::NetError;
+use crate::weights::LoadFileError;
 
 pub use crate::report::ReportError;
 pub use diverged::{Divergence, Origin};
@@ -187,6 +188,9 @@ pub enum TrainError {
     /// A checkpoint cannot be read or written.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointFileError),
+    /// `pretrain_model_path` does not give weights.
+    #[error(transparent)]
+    Pretrain(#[from] LoadFileError),
     /// A checkpoint does not fit the spec.
     #[error("{}: {what}", path.display())]
     Weights {

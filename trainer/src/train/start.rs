@@ -2,26 +2,24 @@
 
 use std::path::{Path, PathBuf};
 
-use oxidet_graph::checkpoint::read_safetensors;
-use oxidet_graph::{Checkpoint, CheckpointError, Detector, ParamSpec, Params, TrainingState};
+use oxidet_graph::{Checkpoint, Detector, Params, TrainingState};
 use oxidet_proto::container::Passphrase;
 use oxidet_proto::lint::Checked;
 use oxidet_proto::spec::Difference;
 
 use super::TrainError;
 use super::resume::compatible;
-use crate::checkpoint_file::{CheckpointFileError, CheckpointFileErrorKind, read_checkpoint, read_payload};
+use crate::checkpoint_file::read_checkpoint;
 use crate::net::init_params;
+use crate::weights::{LoadReport, load_file};
 
 /// What was taken from `pretrain_model_path`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LoadedWeights {
     /// The file.
     pub path: PathBuf,
-    /// Parameters taken from it.
-    pub loaded: usize,
-    /// Parameters of neck and heads that it lacks or has with another shape; they start random.
-    pub left_random: Vec<String>,
+    /// What became of its content.
+    pub report: LoadReport,
 }
 
 /// The state a run starts in.
@@ -56,13 +54,22 @@ pub(super) fn start(
         check_pruned(&checkpoint.detector, &detector)
             .map_err(|what| TrainError::Weights { path: path.to_owned(), what })?;
         let Checkpoint { detector, params, .. } = checkpoint;
-        let loaded = LoadedWeights { path: path.to_owned(), loaded: params.len(), left_random: Vec::new() };
+        let report = LoadReport {
+            source: "a pruned checkpoint".into(),
+            loaded: params.iter().map(|(name, _)| name.to_owned()).collect(),
+            backbone_share: 1.0,
+            ..LoadReport::default()
+        };
+        let loaded = LoadedWeights { path: path.to_owned(), report };
         return Ok(Start { detector, params, state, loaded: Some(loaded), changes, spec: text });
     }
-    let mut params = init_params(&detector, seed);
-    let loaded = match &training.pretrain_model_path {
-        Some(path) => Some(pretrain(Path::new(path), &detector, passphrase, &mut params)?),
-        None => None,
+    let params = init_params(&detector, seed);
+    let (params, loaded) = match &training.pretrain_model_path {
+        Some(path) => {
+            let (params, report) = load_file(Path::new(path), passphrase, &detector, params)?;
+            (params, Some(LoadedWeights { path: path.into(), report }))
+        }
+        None => (params, None),
     };
     Ok(Start { detector, params, state, loaded, changes, spec: text })
 }
@@ -107,45 +114,4 @@ fn check_pruned(model: &Detector, spec: &Detector) -> Result<(), String> {
         }
         None => Ok(()),
     }
-}
-
-/// Copies weights by name and shape: all of the backbone, which the file must have, and what fits of the rest.
-fn pretrain(
-    path: &Path,
-    detector: &Detector,
-    passphrase: Option<&Passphrase>,
-    params: &mut Params,
-) -> Result<LoadedWeights, TrainError> {
-    let failed = |kind| TrainError::Checkpoint(CheckpointFileError { path: path.to_owned(), kind });
-    let payload = read_payload(path, passphrase).map_err(failed)?;
-    let weights = match Checkpoint::from_bytes(&payload) {
-        Ok(checkpoint) => checkpoint.params,
-        Err(CheckpointError::Foreign) => {
-            read_safetensors(&payload).map_err(|error| failed(CheckpointFileErrorKind::Checkpoint(error)))?
-        }
-        Err(error) => return Err(failed(CheckpointFileErrorKind::Checkpoint(error))),
-    };
-    let mut left_random = Vec::new();
-    for spec in detector.graph.param_specs() {
-        match weights.get(&spec.name) {
-            Some(tensor) if tensor.shape() == spec.shape => params.insert(&spec.name, tensor.clone()),
-            other if in_backbone(detector, &spec) => {
-                let what = match other {
-                    Some(tensor) => {
-                        let (found, wanted) = (tensor.shape(), &spec.shape);
-                        format!("`{}` has shape {found:?}, this backbone needs {wanted:?}", spec.name)
-                    }
-                    None => format!("`{}` of the backbone is not in it; is it for another arch?", spec.name),
-                };
-                return Err(TrainError::Weights { path: path.to_owned(), what });
-            }
-            _ => left_random.push(spec.name),
-        }
-    }
-    let loaded = detector.graph.param_specs().len() - left_random.len();
-    Ok(LoadedWeights { path: path.to_owned(), loaded, left_random })
-}
-
-fn in_backbone(detector: &Detector, spec: &ParamSpec) -> bool {
-    detector.graph.find(&spec.layer).is_some_and(|id| detector.graph.node(id).block.is_some())
 }
