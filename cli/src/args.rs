@@ -37,6 +37,7 @@ pub enum Command {
     Export(cmd::export::ExportArgs),
     Import(cmd::import::ImportArgs),
     Inference(cmd::inference::InferenceArgs),
+    Inspect(cmd::inspect::InspectArgs),
     Kmeans(cmd::kmeans::KmeansArgs),
     Lint(cmd::lint::LintArgs),
     Train(cmd::train::TrainArgs),

@@ -51,6 +51,7 @@ fn run(program: &'static str) -> Result<(), Failure> {
         Command::Export(args) => cmd::export::run(&args),
         Command::Import(args) => cmd::import::run(&args),
         Command::Inference(args) => cmd::inference::run(&args),
+        Command::Inspect(args) => cmd::inspect::run(&args),
         Command::Kmeans(args) => cmd::kmeans::run(&args),
         Command::Lint(args) => cmd::lint::run(&args),
         Command::Train(args) => cmd::train::run(&args),

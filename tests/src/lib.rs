@@ -1,4 +1,6 @@
-//! What the tests across crates share: untrained detectors and inputs for them.
+//! What the tests across crates share: untrained detectors and inputs for them, and a data set to train on.
+
+pub mod squares;
 
 use oxidet_exporter::{ExportRequest, Exported, export};
 use oxidet_graph::onnx::Batch;

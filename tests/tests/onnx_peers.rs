@@ -23,6 +23,8 @@ fn onnx_accepts_the_models_and_onnxruntime_agrees_with_us() {
         ("cspdarknet_tiny_3l", 0, "mish", 3),
         ("resnet", 10, "", 3),
         ("resnet", 50, "", 3),
+        ("mobilenet_v1", 0, "", 3),
+        ("efficientnet_b0", 0, "", 3),
     ] {
         let checkpoint = checkpoint(arch, nlayers, activation, channels);
         let mut network = Executor::new(&checkpoint.detector, &checkpoint.params).unwrap();

@@ -14,9 +14,15 @@ fn session(onnx: &[u8]) -> Box<dyn Session> {
 
 #[test]
 fn the_cpu_backend_agrees_with_the_checkpoint() {
-    for (arch, nlayers, activation, channels) in
-        [("cspdarknet_tiny", 0, "", 3), ("cspdarknet_tiny_3l", 0, "mish", 1), ("resnet", 10, "", 3)]
-    {
+    for (arch, nlayers, activation, channels) in [
+        ("cspdarknet_tiny", 0, "", 3),
+        ("cspdarknet_tiny_3l", 0, "mish", 1),
+        ("resnet", 10, "", 3),
+        ("cspdarknet", 19, "mish", 3),
+        ("mobilenet_v2", 0, "", 3),
+        ("squeezenet", 0, "", 1),
+        ("efficientnet_b0", 0, "", 3),
+    ] {
         let checkpoint = checkpoint(arch, nlayers, activation, channels);
         let mut reference = Executor::new(&checkpoint.detector, &checkpoint.params).unwrap();
         for batch in [Batch::Dynamic, Batch::Static(2)] {

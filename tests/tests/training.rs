@@ -2,93 +2,14 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use oxidet_proto::container::Passphrase;
 use oxidet_proto::lint::{Checked, Verb, check};
 use oxidet_proto::spec::parse_experiment;
+use oxidet_tests::squares::{draw, request, run, spec};
 use oxidet_trainer::checkpoint_file::read_checkpoint;
-use oxidet_trainer::data::ImageOptions;
-use oxidet_trainer::train::{Event, TrainRequest, TrainSummary, train};
-use oxidet_vision::Image;
-use oxidet_vision::image::encode_png;
-
-/// Bright squares on dark ground.
-fn draw(dir: &Path, images: usize) {
-    for folder in ["images", "labels"] {
-        fs::create_dir_all(dir.join(folder)).expect("the folder can be made");
-    }
-    for i in 0..images {
-        let mut image = Image::filled(64, 64, &[30u8, 40, (i * 5) as u8]);
-        let (x, y, side) = (4 + i * 5 % 30, 6 + i * 11 % 28, 18 + i % 8);
-        image.paste(&Image::filled(side, side, &[220u8, 200, 180]), x as isize, y as isize);
-        let label = format!("square 0 0 0 {x} {y} {} {} 0 0 0 0 0 0 0\n", x + side, y + side);
-        fs::write(dir.join(format!("images/{i}.png")), encode_png(&image).expect("it encodes"))
-            .expect("written");
-        fs::write(dir.join(format!("labels/{i}.txt")), label).expect("written");
-    }
-}
-
-/// `load` goes to `training_config`, `vary` to `augmentation_config`.
-fn spec(dir: &Path, load: &str, vary: &str) -> Checked {
-    let dir = dir.display();
-    let source = format!("label_directory_path: \"{dir}/labels\" image_directory_path: \"{dir}/images\"");
-    let text = format!(
-        r#"random_seed: 3
-yolov4_config {{
-  arch: "cspdarknet_tiny" big_anchor_shape: "[(24, 24)]" mid_anchor_shape: "[(18, 18)]"
-  box_matching_iou: 0.25 matching_neutral_box_iou: 0.5
-  loss_loc_weight: 1 loss_neg_obj_weights: 1 loss_class_weights: 1
-}}
-training_config {{
-  batch_size_per_gpu: 4 num_epochs: 6 checkpoint_interval: 3 {load}
-  learning_rate {{ soft_start_cosine_annealing_schedule {{ min_learning_rate: 1e-6 max_learning_rate: 2e-3 soft_start: 0.1 }} }}
-  regularizer {{ type: L2 weight: 1e-5 }}
-  optimizer {{ adam {{ epsilon: 1e-7 beta1: 0.9 beta2: 0.999 }} }}
-}}
-eval_config {{ batch_size: 4 matching_iou_threshold: 0.5 }}
-nms_config {{ confidence_threshold: 0.01 clustering_iou_threshold: 0.5 top_k: 100 }}
-augmentation_config {{
-  hue: 0.1 saturation: 1.2 exposure: 1.2 horizontal_flip: 0.5 vertical_flip: 0.5 jitter: 0.1
-  output_width: 64 output_height: 64 output_channel: 3 mosaic_min_ratio: 0.2 {vary}
-}}
-dataset_config {{
-  data_sources {{ {source} }} validation_data_sources {{ {source} }}
-  include_difficult_in_training: true
-  target_class_mapping {{ key: "square" value: "square" }}
-}}
-"#
-    );
-    let parsed = parse_experiment("spec.txt", &text).unwrap_or_else(|problems| panic!("{problems}"));
-    check(parsed, Verb::Train).unwrap_or_else(|problems| panic!("{problems}"))
-}
-
-/// Trains; stops after `stop_after` steps where that is given. Returns the summary and the losses of the epochs.
-fn run(
-    spec: &Checked,
-    dir: &Path,
-    key: Option<&Passphrase>,
-    stop_after: Option<usize>,
-) -> (TrainSummary, Vec<f64>) {
-    let stop = AtomicBool::new(false);
-    let (mut steps, mut losses) = (0, Vec::new());
-    let request = TrainRequest {
-        spec,
-        results_dir: dir,
-        passphrase: key,
-        images: ImageOptions::default(),
-        stop: &stop,
-    };
-    let summary = train(&request, &mut |event| match event {
-        Event::Step(_) => {
-            steps += 1;
-            stop.store(Some(steps) == stop_after, Ordering::Relaxed);
-        }
-        Event::Epoch(epoch) => losses.push(epoch.loss),
-        _ => {}
-    });
-    (summary.unwrap_or_else(|error| panic!("{error}")), losses)
-}
+use oxidet_trainer::train::{Event, TrainSummary, train};
 
 #[test]
 fn a_stopped_and_resumed_run_ends_where_an_uninterrupted_one_does() {
@@ -138,13 +59,132 @@ fn a_run_starts_from_the_weights_of_another() {
     fs::write(&nonsense, b"no checkpoint").expect("written");
     let spec = spec(data.path(), &format!("pretrain_model_path: \"{}\"", nonsense.display()), "");
     let stop = AtomicBool::new(false);
-    let request = TrainRequest {
-        spec: &spec,
-        results_dir: results.path(),
-        passphrase: None,
-        images: ImageOptions::default(),
-        stop: &stop,
-    };
-    let error = train(&request, &mut |_| {}).expect_err("nonsense is refused");
+    let error = train(&request(&spec, results.path(), &stop), &mut |_| {}).expect_err("nonsense is refused");
     assert!(error.to_string().contains("nonsense.tlt"), "{error}");
+}
+
+/// The error of a run that must not start or end well.
+fn refusal(spec: &Checked, dir: &Path) -> String {
+    let stop = AtomicBool::new(false);
+    train(&request(spec, dir, &stop), &mut |_| {}).expect_err("refused").to_string()
+}
+
+#[test]
+fn a_run_with_everything_that_has_a_state_resumes_to_the_same_bytes() {
+    let data = tempfile::tempdir().expect("a folder");
+    draw(data.path(), 10);
+    let results = tempfile::tempdir().expect("a folder");
+    let everything = "model_ema: true early_stopping { monitor: 'validation_loss' patience: 9 }";
+    let with = |load: &str| {
+        let text =
+            spec(data.path(), &format!("{everything} {load}"), "mosaic_prob: 0.3").source().text().to_owned();
+        let text =
+            text + "class_weighting_config { enable_auto: true class_weighting { key: 'square' value: 2 } }";
+        let parsed = parse_experiment("spec.txt", &text).unwrap_or_else(|problems| panic!("{problems}"));
+        check(parsed, Verb::Train).unwrap_or_else(|problems| panic!("{problems}"))
+    };
+    let (whole, _) = run(&with(""), &results.path().join("whole"), None, None);
+    let parts = results.path().join("parts");
+    let (stopped, _) = run(&with(""), &parts, None, Some(7));
+    let load = |path: &Path| format!("resume_model_path: '{}'", path.display());
+    let (stopped, _) = run(&with(&load(&stopped.checkpoint)), &parts, None, Some(5));
+    let (resumed, _) = run(&with(&load(&stopped.checkpoint)), &parts, None, None);
+    let bytes = |path: &Path| fs::read(path).expect("a checkpoint");
+    assert!(
+        bytes(&whole.checkpoint) == bytes(&resumed.checkpoint),
+        "the last checkpoints are the same bytes"
+    );
+    let best = |summary: &TrainSummary| bytes(summary.best.as_deref().expect("an epoch was best"));
+    assert!(best(&whole) == best(&resumed), "so are the best ones");
+
+    let checkpoint = read_checkpoint(&whole.checkpoint, None).expect("a checkpoint");
+    let state = checkpoint.training.expect("a training state");
+    let live = state.live.expect("the weights behind the average");
+    assert!(live != checkpoint.params, "the average is not the weights of the last step");
+    assert_eq!(
+        state.class_weighting.expect("weights of the classes").weights,
+        [1.0],
+        "a single class weighs 1"
+    );
+}
+
+#[test]
+fn a_resumed_run_says_what_has_changed() {
+    let data = tempfile::tempdir().expect("a folder");
+    draw(data.path(), 8);
+    let results = tempfile::tempdir().expect("a folder");
+    let (stopped, _) = run(&spec(data.path(), "", ""), results.path(), None, Some(3));
+    let load = format!("resume_model_path: '{}'", stopped.checkpoint.display());
+    let resume = |change: &dyn Fn(&str) -> String| {
+        let text = change(spec(data.path(), &load, "").source().text());
+        let parsed = parse_experiment("spec.txt", &text).unwrap_or_else(|problems| panic!("{problems}"));
+        check(parsed, Verb::Train).unwrap_or_else(|problems| panic!("{problems}"))
+    };
+    let refused = resume(&|text| text.replace("batch_size_per_gpu: 4", "batch_size_per_gpu: 2"));
+    let error = refusal(&refused, results.path());
+    assert!(error.contains("training_config.batch_size_per_gpu: 2, was 4"), "{error}");
+    let refused = resume(&|text| text.replace("[(24, 24)]", "[(24, 25)]"));
+    let error = refusal(&refused, results.path());
+    assert!(error.contains("yolov4_config.big_anchor_shape"), "{error}");
+    let refused = resume(&|text| {
+        text.replace("adam { epsilon: 1e-7 beta1: 0.9 beta2: 0.999 }", "sgd { momentum: 0.9 }")
+    });
+    let error = refusal(&refused, results.path());
+    assert!(error.contains("training_config.optimizer.sgd.momentum"), "{error}");
+
+    draw(data.path(), 9);
+    let error = refusal(&resume(&|text| text.to_owned()), results.path());
+    assert!(error.contains("8 images") && error.contains("has 9"), "{error}");
+    fs::remove_file(data.path().join("images/8.png")).expect("removed");
+    fs::remove_file(data.path().join("labels/8.txt")).expect("removed");
+
+    let allowed = resume(&|text| text.replace("num_epochs: 6", "num_epochs: 3"));
+    let stop = AtomicBool::new(false);
+    let mut heard = Vec::new();
+    let summary = train(&request(&allowed, results.path(), &stop), &mut |event| {
+        if let Event::Resumed { changes, .. } = event {
+            heard.extend(changes.iter().map(ToString::to_string));
+        }
+    });
+    assert_eq!(heard, ["training_config.num_epochs: 3, was 6"]);
+    let checkpoint = summary.unwrap_or_else(|error| panic!("{error}")).checkpoint;
+    assert!(checkpoint.ends_with("yolov4_cspdarknet_tiny_epoch_003.tlt"), "{}", checkpoint.display());
+}
+
+#[test]
+fn a_run_that_no_longer_improves_stops() {
+    let data = tempfile::tempdir().expect("a folder");
+    draw(data.path(), 4);
+    let results = tempfile::tempdir().expect("a folder");
+    let early = "early_stopping { monitor: 'loss' min_delta: 1e6 patience: 2 }";
+    let (summary, losses) = run(&spec(data.path(), early, ""), results.path(), None, None);
+    assert_eq!(losses.len(), 3, "the first epoch is the best, two more are waited for");
+    assert!(!summary.interrupted);
+    assert!(summary.checkpoint.ends_with("yolov4_cspdarknet_tiny_epoch_003.tlt"), "it is saved: {summary:?}");
+    let best = read_checkpoint(summary.best.as_deref().expect("a best epoch"), None).expect("a checkpoint");
+    assert!(best.training.is_none(), "the best is for use, not for resuming");
+}
+
+#[test]
+fn a_diverging_run_names_where_it_began() {
+    let data = tempfile::tempdir().expect("a folder");
+    draw(data.path(), 8);
+    let results = tempfile::tempdir().expect("a folder");
+    let text = spec(data.path(), "", "")
+        .source()
+        .text()
+        .replace("max_learning_rate: 2e-3 soft_start: 0.1", "max_learning_rate: 1e30 soft_start: 0");
+    let text = text.replace("num_epochs: 6 checkpoint_interval: 3", "num_epochs: 20 checkpoint_interval: 1");
+    let parsed = parse_experiment("spec.txt", &text).unwrap_or_else(|problems| panic!("{problems}"));
+    let spec = check(parsed, Verb::Train).unwrap_or_else(|problems| panic!("{problems}"));
+    let error = refusal(&spec, results.path());
+    for part in ["training has diverged", "began with: ", ".png", "last good checkpoint", "max_learning_rate"]
+    {
+        assert!(error.contains(part), "`{part}` is not in: {error}");
+    }
+    for file in fs::read_dir(results.path().join("weights")).expect("a folder") {
+        let checkpoint = read_checkpoint(&file.expect("a file").path(), None).expect("a checkpoint");
+        let finite = checkpoint.params.iter().all(|(_, tensor)| tensor.data().iter().all(|v| v.is_finite()));
+        assert!(finite, "nothing bad is saved");
+    }
 }

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use oxidet_graph::preprocess_from_spec;
 use oxidet_proto::lint::Checked;
-use oxidet_vision::draw::{Label, draw_detections, with_caption};
+use oxidet_vision::draw::{draw_truths, with_caption};
 use oxidet_vision::image::resize;
 use oxidet_vision::metrics::Truth;
-use oxidet_vision::{Image, Picture, Preprocess, PxBox};
+use oxidet_vision::{Image, Picture, Preprocess};
 
 use crate::augment::{Place, Recipe, visible};
 use crate::data::{
@@ -142,13 +142,7 @@ impl Gallery {
 
     fn draw(&self, canvas: &Picture, truths: &[Truth]) -> Image {
         let mut image = canvas.to_viewable().to_color();
-        let (w, h) = (image.width as f32, image.height as f32);
-        let label = |truth: &Truth| {
-            let b = truth.bbox;
-            let bbox = PxBox { x1: b.x1 * w, y1: b.y1 * h, x2: b.x2 * w, y2: b.y2 * h };
-            Label { bbox, class: truth.class, text: self.dataset.classes[truth.class].clone() }
-        };
-        draw_detections(&mut image, &truths.iter().map(label).collect::<Vec<_>>());
+        draw_truths(&mut image, truths, &self.dataset.classes);
         image
     }
 

@@ -2,9 +2,8 @@
 //!
 //! [`train`](train::train) runs the loop; [`net`] builds the networks as graphs, [`interp`] runs them on the [`kernel`]s through
 //! candle's autograd ([`op`]), [`data`] and [`augment`] make batches, [`loss`], [`optimizer`] and [`schedule`] move the weights,
-//! [`evaluate`] measures. [`convert`], [`doctor`], [`gallery`] and [`anchors`] are for data before training, [`weights`] for networks that
-//! were trained before. This crate alone links
-//! candle.
+//! [`evaluate`] measures, and [`report`] tells. [`convert`], [`doctor`], [`gallery`] and [`anchors`] are for data before training, [`weights`]
+//! for networks that were trained before. This crate alone links candle.
 
 pub mod anchors;
 pub mod augment;
@@ -22,6 +21,8 @@ pub mod loss;
 pub mod net;
 pub mod op;
 pub mod optimizer;
+mod page;
+mod report;
 pub mod schedule;
 pub mod train;
 pub mod weights;

@@ -2,6 +2,7 @@
 
 use ab_glyph::{Font, FontRef, PxScale, ScaleFont, point};
 
+use crate::metrics::Truth;
 use crate::{Image, PxBox};
 
 /// A detection to draw.
@@ -11,6 +12,17 @@ pub struct Label {
     pub bbox: PxBox,
     /// Class id; decides the colour.
     pub class: usize,
+    /// Written above the box.
+    pub text: String,
+}
+
+/// A box to draw, in any colour.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mark {
+    /// Where, in pixels.
+    pub bbox: PxBox,
+    /// Red, green and blue.
+    pub colour: [u8; 3],
     /// Written above the box.
     pub text: String,
 }
@@ -82,27 +94,49 @@ fn advance(font: &FontRef<'_>, size: f32, text: &str) -> f32 {
     text.chars().map(|c| scaled.h_advance(font.glyph_id(c))).sum()
 }
 
-/// Draws in order; later ones cover earlier ones. Parts outside the image are left out, boxes that are not finite altogether.
+/// Draws in order, each class in its colour; see [`draw_marks`].
 pub fn draw_detections(image: &mut Image, labels: &[Label]) {
+    let mark = |label: &Label| Mark {
+        bbox: label.bbox,
+        colour: class_colour(label.class),
+        text: label.text.clone(),
+    };
+    draw_marks(image, &labels.iter().map(mark).collect::<Vec<_>>());
+}
+
+/// Draws in order; later ones cover earlier ones. Parts outside the image are left out, boxes that are not finite altogether.
+pub fn draw_marks(image: &mut Image, marks: &[Mark]) {
     let font = FontRef::try_from_slice(dejavu::sans::bold()).expect("the embedded font is sound");
     let side = image.width.min(image.height) as f32;
     let line = (side / 250.0).round().max(1.0) as i64;
     let text = (side / 30.0).clamp(10.0, 48.0);
-    for label in labels {
-        let b = label.bbox;
+    for mark in marks {
+        let b = mark.bbox;
         let corners = [b.x1, b.y1, b.x2, b.y2];
         if corners.iter().any(|x| !x.is_finite()) {
             continue;
         }
         // Beyond the borders nothing is drawn anyway.
         let [x1, y1, x2, y2] = corners.map(|x| x.clamp(-1e6, 1e6).round() as i64);
-        let colour = class_colour(label.class);
+        let colour = mark.colour;
         fill(image, [x1, y1, x2, y1 + line], colour);
         fill(image, [x1, y2 - line, x2, y2], colour);
         fill(image, [x1, y1, x1 + line, y2], colour);
         fill(image, [x2 - line, y1, x2, y2], colour);
-        draw_text(image, &font, text, (x1, y1), &label.text, colour);
+        draw_text(image, &font, text, (x1, y1), &mark.text, colour);
     }
+}
+
+/// Draws the objects of an image with the names of their classes; a class id is an index into `classes`.
+pub fn draw_truths(image: &mut Image, truths: &[Truth], classes: &[String]) {
+    let (w, h) = (image.width as f32, image.height as f32);
+    let label = |truth: &Truth| {
+        let b = truth.bbox;
+        let bbox = PxBox { x1: b.x1 * w, y1: b.y1 * h, x2: b.x2 * w, y2: b.y2 * h };
+        let text = classes.get(truth.class).cloned().unwrap_or_default();
+        Label { bbox, class: truth.class, text }
+    };
+    draw_detections(image, &truths.iter().map(label).collect::<Vec<_>>());
 }
 
 /// Writes on a bar above `corner`, or below it where there is no room.

@@ -1,24 +1,58 @@
 //! Overlap of boxes: the one intersection over union of the project.
 //!
-//! Degenerate boxes (no width or no height, or not a number) overlap nothing: the result is 0, never NaN.
+//! Computed in double precision, so that the result is the correctly rounded one. Degenerate boxes (no width or no height, or
+//! not a number) overlap nothing: the result is 0, never NaN.
 
-use crate::NormBox;
+use crate::{NormBox, PxBox};
 
 /// Intersection over union of two boxes, in [0, 1]. Corners may come in any order.
 pub fn iou(a: &NormBox, b: &NormBox) -> f32 {
-    let (a, b) = (ordered(a), ordered(b));
-    let width = a.x2.min(b.x2) - a.x1.max(b.x1);
-    let height = a.y2.min(b.y2) - a.y1.max(b.y1);
-    if !(width > 0.0 && height > 0.0) {
-        return 0.0;
-    }
-    let intersection = width * height;
-    let union = a.width() * a.height() + b.width() * b.height() - intersection;
-    if union > 0.0 { intersection / union } else { 0.0 }
+    Overlap::new([a.x1, a.y1, a.x2, a.y2], [b.x1, b.y1, b.x2, b.y2]).iou() as f32
 }
 
-fn ordered(b: &NormBox) -> NormBox {
-    NormBox { x1: b.x1.min(b.x2), y1: b.y1.min(b.y2), x2: b.x1.max(b.x2), y2: b.y1.max(b.y2) }
+/// What two boxes share.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Overlap {
+    /// Area of the intersection.
+    shared: f64,
+    /// Area of the first box.
+    first: f64,
+    /// Area of the second box.
+    second: f64,
+}
+
+impl Overlap {
+    /// Of two boxes in pixels.
+    pub(crate) fn in_pixels(a: &PxBox, b: &PxBox) -> Self {
+        Self::new([a.x1, a.y1, a.x2, a.y2], [b.x1, b.y1, b.x2, b.y2])
+    }
+
+    fn new(a: [f32; 4], b: [f32; 4]) -> Self {
+        let (a, b) = (ordered(a), ordered(b));
+        let area = |[x1, y1, x2, y2]: [f64; 4]| (x2 - x1) * (y2 - y1);
+        let width = a[2].min(b[2]) - a[0].max(b[0]);
+        let height = a[3].min(b[3]) - a[1].max(b[1]);
+        let shared = if width > 0.0 && height > 0.0 { width * height } else { 0.0 };
+        Self { shared, first: area(a), second: area(b) }
+    }
+
+    /// Share of the union that is in both.
+    pub(crate) fn iou(&self) -> f64 {
+        self.share_of(self.first + self.second - self.shared)
+    }
+
+    /// Share of the first box that is in both.
+    pub(crate) fn of_first(&self) -> f64 {
+        self.share_of(self.first)
+    }
+
+    fn share_of(&self, area: f64) -> f64 {
+        if self.shared > 0.0 && area > 0.0 { self.shared / area } else { 0.0 }
+    }
+}
+
+fn ordered([x1, y1, x2, y2]: [f32; 4]) -> [f64; 4] {
+    [x1.min(x2), y1.min(y2), x1.max(x2), y1.max(y2)].map(f64::from)
 }
 
 /// Intersection over union of two (width, height) shapes centred at one point, in [0, 1].
@@ -56,6 +90,15 @@ mod tests {
             );
             assert_eq!(got, iou(&other, &unit));
         }
+    }
+
+    #[test]
+    fn a_box_inside_another_is_covered_whole() {
+        let px = |b: [f32; 4]| PxBox { x1: b[0], y1: b[1], x2: b[2], y2: b[3] };
+        let overlap = Overlap::in_pixels(&px([2.0, 2.0, 4.0, 4.0]), &px([0.0, 0.0, 8.0, 8.0]));
+        assert_eq!((overlap.of_first(), overlap.iou()), (1.0, 4.0 / 64.0));
+        let nothing = Overlap::in_pixels(&px([2.0, 2.0, 2.0, 4.0]), &px([0.0, 0.0, 8.0, 8.0]));
+        assert_eq!((nothing.of_first(), nothing.iou()), (0.0, 0.0));
     }
 
     #[test]

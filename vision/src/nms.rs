@@ -23,15 +23,15 @@ pub struct NmsConfig {
     pub keep_top_k: usize,
 }
 
-/// One detected object.
+/// One detected object; `B` says in which coordinates.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Detection {
+pub struct Detection<B = NormBox> {
     /// Class id.
     pub class: usize,
     /// Confidence in [0, 1].
     pub score: f32,
-    /// Where, inside the canvas.
-    pub bbox: NormBox,
+    /// Where, inside the canvas or the image.
+    pub bbox: B,
 }
 
 impl RawDetections {

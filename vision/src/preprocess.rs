@@ -131,6 +131,29 @@ impl Preprocess {
             }
         }
     }
+
+    /// The canvas that a tensor `[C, H, W]` was made from: [`normalise`](Self::normalise) backwards. For people to look at.
+    ///
+    /// # Panics
+    /// When `tensor` has another length than [`Preprocess::tensor_len`].
+    pub fn picture(&self, tensor: &[f32]) -> Picture {
+        if self.depth == u16::DEPTH {
+            self.denormalise::<u16>(tensor).into()
+        } else {
+            self.denormalise::<u8>(tensor).into()
+        }
+    }
+
+    fn denormalise<S: Subpixel>(&self, tensor: &[f32]) -> Image<S> {
+        assert_eq!(tensor.len(), self.tensor_len(), "length of the tensor");
+        let (width, height, channels) = (self.width, self.height, self.channels);
+        let pixels = width * height;
+        // The tensor runs blue, green, red; the image red, green, blue.
+        let value = |at: usize, c: usize| S::from_f32(tensor[c * pixels + at] + self.mean[c]);
+        let data =
+            (0..pixels).flat_map(|at| (0..channels).rev().map(move |c| (at, c))).map(|(at, c)| value(at, c));
+        Image { width, height, channels, data: data.collect() }
+    }
 }
 
 /// Where an image lies on the canvas.
@@ -230,6 +253,24 @@ mod tests {
         assert_eq!(out[16], 20.0 - 116.779);
         assert_eq!(out[32], 20.0 - 123.68, "the mean of red is (7 · 10 + 90) / 8");
         assert_eq!(out[32 + 4], 90.0 - 123.68, "the image begins in the second row");
+    }
+
+    #[test]
+    fn a_tensor_turns_back_into_its_picture() {
+        let values = |len: usize| (0..len).map(|i| i * 37 % 256);
+        let color = Image { width: 5, height: 3, channels: 3, data: values(45).map(|v| v as u8).collect() };
+        let gray = Image { width: 5, height: 3, channels: 1, data: values(15).map(|v| v as u8).collect() };
+        let data = values(15).map(|v| v as u16 * 257).collect();
+        let deep = Image { width: 5, height: 3, channels: 1, data };
+        for (preprocess, picture) in [
+            (Preprocess::new(5, 3, 3), Picture::from(color)),
+            (Preprocess::new(5, 3, 1), gray.into()),
+            (Preprocess::sixteen_bit(5, 3), deep.into()),
+        ] {
+            let mut tensor = vec![0.0; preprocess.tensor_len()];
+            preprocess.normalise(&picture, &mut tensor);
+            assert_eq!(preprocess.picture(&tensor), picture);
+        }
     }
 
     #[test]

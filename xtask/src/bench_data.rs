@@ -61,7 +61,7 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 /// Runs a script of the peer and reads the line of JSON it prints.
-fn ask_peer<T: DeserializeOwned>(python: &Path, script: &Path, arguments: &[String]) -> Result<T> {
+pub(crate) fn ask_peer<T: DeserializeOwned>(python: &Path, script: &Path, arguments: &[String]) -> Result<T> {
     let mut command = Command::new(python);
     command.arg(script).args(arguments).stderr(Stdio::inherit());
     let output = command.output().with_context(|| format!("starting {}", python.display()))?;
@@ -69,7 +69,7 @@ fn ask_peer<T: DeserializeOwned>(python: &Path, script: &Path, arguments: &[Stri
     serde_json::from_slice(&output.stdout).with_context(|| script.display().to_string())
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }

@@ -2,8 +2,10 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program of the terminal")]
 
 mod bench_data;
+mod bench_eval;
 mod bench_ops;
 mod bench_train;
+mod follow_peer;
 
 use clap::Parser;
 
@@ -13,19 +15,25 @@ use clap::Parser;
 enum Task {
     #[command(name = "bench-data")]
     Data(bench_data::Args),
+    #[command(name = "bench-eval")]
+    Eval(bench_eval::Args),
     #[command(name = "bench-train")]
     Train(bench_train::Args),
     #[command(name = "bench-train-worker", hide = true)]
     TrainWorker(bench_train::WorkerArgs),
     #[command(name = "bench-ops")]
     Ops(bench_ops::Args),
+    #[command(name = "follow-peer")]
+    Follow(follow_peer::Args),
 }
 
 fn main() -> anyhow::Result<()> {
     match Task::parse() {
         Task::Data(args) => bench_data::run(&args),
+        Task::Eval(args) => bench_eval::run(&args),
         Task::Train(args) => bench_train::run(&args),
         Task::TrainWorker(args) => bench_train::work(&args),
         Task::Ops(args) => bench_ops::run(&args),
+        Task::Follow(args) => follow_peer::run(&args),
     }
 }

@@ -43,7 +43,8 @@ pub struct InferenceArgs {
     batch_size: Option<u32>,
 }
 
-fn threshold(text: &str) -> Result<f32, String> {
+/// A score between 0 and 1.
+pub fn threshold(text: &str) -> Result<f32, String> {
     match text.parse() {
         Ok(score) if 0.0 < score && score < 1.0 => Ok(score),
         _ => Err("a number between 0 and 1 is needed".into()),

@@ -7,6 +7,7 @@ pub mod evaluate;
 pub mod export;
 pub mod import;
 pub mod inference;
+pub mod inspect;
 pub mod kmeans;
 pub mod lint;
 pub mod train;

@@ -173,6 +173,7 @@ impl<'a> Watcher<'a> {
             Event::StoppedEarly { best } => {
                 console::info(&format!("no longer improving; stopping. The best epoch was {best}"));
             }
+            Event::ReportFailed(error) => console::warn(&error.to_string()),
             _ => {}
         }
     }
@@ -237,8 +238,14 @@ impl<'a> Watcher<'a> {
             console::print(&table::average_precision(&self.classes, &validation.report));
             console::info(&format!("validation loss: {:.4}", validation.loss));
             curves.insert("validation_loss".into(), json!(validation.loss));
-            curves.insert("mean average precision".into(), json!(validation.report.map));
-            kpi = json!({ "mean average precision": validation.report.map });
+            // What has no value is left out.
+            if let Some(map) = validation.report.map {
+                curves.insert("mean average precision".into(), json!(map));
+                kpi = json!({ "mean average precision": map });
+            }
+            for (class, result) in self.classes.iter().zip(&validation.report.per_class) {
+                curves.extend(result.ap.map(|ap| (format!("AP_{class}"), json!(ap))));
+            }
         }
         let data = json!({
             "epoch": epoch.epoch,

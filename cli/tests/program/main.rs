@@ -3,7 +3,9 @@
 
 mod dataset;
 mod dataset_convert;
+mod evaluate;
 mod kmeans;
+mod stopping;
 mod support;
 mod usage;
 mod workflow;

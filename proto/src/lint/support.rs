@@ -4,7 +4,7 @@
 
 use super::rule::{TRAIN, Verb};
 use crate::prototxt::Diagnostic;
-use crate::spec::{Experiment, Parsed};
+use crate::spec::{Experiment, Parsed, WandbMode};
 
 /// One feature of the original that is not there yet.
 struct Gap {
@@ -14,6 +14,8 @@ struct Gap {
     used: fn(&Experiment) -> Vec<String>,
 }
 
+const WANDB: &str = "training_config.visualizer.wandb_config";
+
 const GAPS: &[Gap] = &[
     Gap {
         what: "quantisation-aware training",
@@ -21,19 +23,11 @@ const GAPS: &[Gap] = &[
         used: |e| when(e.training().enable_qat, "training_config.enable_qat"),
     },
     Gap {
-        what: "the visualizer",
-        verbs: TRAIN,
-        used: |e| {
-            let enabled = e.training().visualizer.as_ref().is_some_and(|v| v.enabled);
-            when(enabled, "training_config.visualizer.enabled")
-        },
-    },
-    Gap {
         what: "Weights & Biases",
         verbs: TRAIN,
         used: |e| {
             let present = e.training().visualizer.as_ref().is_some_and(|v| v.wandb_config.is_some());
-            when(present, "training_config.visualizer.wandb_config")
+            when(present, WANDB)
         },
     },
     Gap {
@@ -65,11 +59,21 @@ fn find(
 ) -> Vec<Diagnostic> {
     let gaps = GAPS.iter().filter(|gap| wanted(gap));
     let uses = gaps.flat_map(|gap| (gap.used)(&spec.message).into_iter().map(move |path| (gap, path)));
+    let uses = uses.filter(|(_, path)| path != WANDB || !wandb_is_off(spec));
     let found = uses.map(|(gap, path)| {
         let message = format!("this version does not support {} yet", gap.what);
         make("S900", spec.spans.nearest(&path), message).reason(format!("`{path}` asks for it"))
     });
     found.collect()
+}
+
+/// Whether a spec that configures Weights & Biases also says that it is not wanted.
+pub(super) fn wandb_is_off(spec: &Parsed<Experiment>) -> bool {
+    let config = spec.message.training().visualizer.as_ref().and_then(|v| v.wandb_config.as_ref());
+    config.is_some_and(|config| {
+        let disabled = !config.enabled && spec.spans.contains(&format!("{WANDB}.enabled"));
+        disabled || config.mode == WandbMode::Disabled
+    })
 }
 
 fn when(used: bool, path: &str) -> Vec<String> {
@@ -91,7 +95,7 @@ mod tests {
             ),
             ("yolov4_config { arch: 'cspdarknet_tiny_3l' freeze_bn: true }", Verb::Train, vec![]),
             (
-                "training_config { visualizer { enabled: false num_images: 3 } model_ema: t }",
+                "training_config { visualizer { enabled: true num_images: 3 } model_ema: t }",
                 Verb::Train,
                 vec![],
             ),
@@ -100,7 +104,14 @@ mod tests {
             (
                 "training_config { visualizer { enabled: t wandb_config {} clearml_config {} } }",
                 Verb::Train,
-                vec!["t", "{}", "{}"],
+                vec!["{}", "{}"],
+            ),
+            ("training_config { visualizer { wandb_config { enabled: false } } }", Verb::Train, vec![]),
+            ("training_config { visualizer { wandb_config { mode: DISABLED } } }", Verb::Train, vec![]),
+            (
+                "training_config { visualizer { wandb_config { project: 'p' } } }",
+                Verb::Train,
+                vec!["{ project: 'p' }"],
             ),
         ] {
             let parsed = parse_experiment("spec", text).unwrap();

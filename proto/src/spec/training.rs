@@ -182,9 +182,9 @@ message! {
     VisualizerConfig as "VisualizerConfig" {
         /// Writes TensorBoard events.
         enabled: bool = 1,
-        /// Training images shown; 0 shows none.
+        /// Training images shown in them, of each epoch's first batch; 0 shows none.
         num_images: u32 = 2,
-        /// Has no effect.
+        /// Writes histograms of the weights to them, after every epoch.
         weight_histograms: bool = 3,
         /// Weights & Biases; its presence turns it on.
         wandb_config: Option<WandbConfig> = 4,

@@ -1,16 +1,14 @@
 //! A report as one page for a browser: numbers, charts and pictures, with nothing to load from elsewhere.
 
 mod chart;
-mod thumbnail;
 
 use std::fmt::Write as _;
-
-use oxidet_vision::draw::class_colour;
+use std::path::Path;
 
 use super::report::{Example, Finding, Report, Severity, split_name};
 use super::{AnchorFit, Part};
-use crate::data::Sample;
-use thumbnail::thumbnail;
+use crate::data::{Object, Sample};
+use crate::page::{class_name, colour, document, escape, section, thumbnail, tile};
 
 /// Sample pictures.
 const SAMPLES: usize = 12;
@@ -20,7 +18,6 @@ const STYLE: &str = include_str!("page/style.css");
 
 /// The page of a report about the data of `spec`, a name.
 pub fn page(report: &Report, spec: &str) -> String {
-    let name = escape(spec);
     let body = [
         tiles(report),
         findings(report),
@@ -31,36 +28,25 @@ pub fn page(report: &Report, spec: &str) -> String {
         section("Samples", &samples(report)),
     ]
     .concat();
-    format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>Data set of {name}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n\
-         <header><h1>Data set</h1><p class=\"spec\">{name}</p></header>\n{body}</main>\n</body>\n</html>\n"
-    )
-}
-
-fn section(title: &str, content: &str) -> String {
-    format!("<section>\n<h2>{title}</h2>\n{content}</section>\n")
+    let header = format!("<header><h1>Data set</h1><p class=\"spec\">{}</p></header>\n", escape(spec));
+    document(&format!("Data set of {spec}"), STYLE, &(header + &body))
 }
 
 fn tiles(report: &Report) -> String {
     let mut out = String::from("<div class=\"tiles\">\n");
-    let mut tile = |class: &str, number: String, what: &str| {
-        let _ = writeln!(out, "<div class=\"tile {class}\"><b>{number}</b><span>{what}</span></div>");
-    };
     for (severity, one, many) in
         [(Severity::Error, "error", "errors"), (Severity::Warning, "warning", "warnings")]
     {
         let count = report.count(severity);
         let class = if count == 0 { "good" } else { severity.name() };
-        tile(class, count.to_string(), if count == 1 { one } else { many });
+        out += &tile(class, &count.to_string(), if count == 1 { one } else { many });
     }
     for (part, images, boxes) in [
         (&report.train, "training images", "training boxes"),
         (&report.validation, "validation images", "validation boxes"),
     ] {
-        tile("", part.dataset.samples.len().to_string(), images);
-        tile("", part.boxes().to_string(), boxes);
+        out += &tile("", &part.dataset.samples.len().to_string(), images);
+        out += &tile("", &part.boxes().to_string(), boxes);
     }
     out + "</div>\n"
 }
@@ -111,7 +97,7 @@ fn pictured(report: &Report, example: &Example) -> Option<String> {
     let images: Vec<String> = example
         .pictures
         .iter()
-        .filter_map(|shown| thumbnail(&shown.image, report.depth, &shown.objects))
+        .filter_map(|shown| pictured_boxes(&shown.image, report.depth, &shown.objects))
         .map(|uri| image(&uri, &example.text))
         .collect();
     let class = if images.len() > 1 { "pair" } else { "one" };
@@ -122,6 +108,11 @@ fn pictured(report: &Report, example: &Example) -> Option<String> {
             escape(&example.text)
         )
     })
+}
+
+/// A small picture with boxes as a `data:` address; nothing when the image cannot be read.
+fn pictured_boxes(image: &Path, depth: u8, objects: &[Object]) -> Option<String> {
+    thumbnail(image, depth)?.with_boxes(objects).uri()
 }
 
 fn image(uri: &str, alt: &str) -> String {
@@ -140,12 +131,8 @@ fn classes(report: &Report) -> String {
                 bar(split_name(part.split), part.classes[id].boxes, most, &colour(id), detail(part, id))
             })
             .collect();
-        let _ = writeln!(
-            rows,
-            "<div class=\"class\"><span class=\"dot\" style=\"background:{}\"></span><b>{}</b></div>\n<div>{bars}</div>",
-            colour(id),
-            escape(name)
-        );
+        let _ =
+            writeln!(rows, "<div class=\"class\"><b>{}</b></div>\n<div>{bars}</div>", class_name(id, name));
     }
     let mut out = format!("<div class=\"classes\">\n{rows}</div>\n");
     let unmapped: String = report
@@ -207,13 +194,7 @@ fn samples(report: &Report) -> String {
         .classes
         .iter()
         .enumerate()
-        .map(|(id, name)| {
-            format!(
-                "<span><span class=\"dot\" style=\"background:{}\"></span>{}</span> ",
-                colour(id),
-                escape(name)
-            )
-        })
+        .map(|(id, name)| format!("<span>{}</span> ", class_name(id, name)))
         .collect();
     let samples = &report.train.dataset.samples;
     let step = samples.len().div_ceil(SAMPLES).max(1);
@@ -222,7 +203,7 @@ fn samples(report: &Report) -> String {
 }
 
 fn figure(report: &Report, sample: &Sample) -> Option<String> {
-    let uri = thumbnail(&sample.image, report.depth, &sample.objects)?;
+    let uri = pictured_boxes(&sample.image, report.depth, &sample.objects)?;
     let name = sample.image.file_name().unwrap_or_default().to_string_lossy();
     let caption = format!(
         "{} <small>{}×{}, {} boxes</small>",
@@ -232,11 +213,6 @@ fn figure(report: &Report, sample: &Sample) -> Option<String> {
         sample.objects.len()
     );
     Some(format!("<figure>{}<figcaption>{caption}</figcaption></figure>\n", image(&uri, &name)))
-}
-
-fn colour(class: usize) -> String {
-    let [r, g, b] = class_colour(class);
-    format!("#{r:02x}{g:02x}{b:02x}")
 }
 
 /// A sentence, what is between backticks as code.
@@ -250,20 +226,4 @@ fn prose(text: &str) -> String {
         if i % 2 == 1 { format!("<code>{part}</code>") } else { (*part).to_owned() }
     };
     parts.iter().enumerate().map(part).collect()
-}
-
-/// Text that is text in HTML, in attributes too.
-fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out += "&amp;",
-            '<' => out += "&lt;",
-            '>' => out += "&gt;",
-            '"' => out += "&quot;",
-            '\'' => out += "&#39;",
-            c => out.push(c),
-        }
-    }
-    out
 }

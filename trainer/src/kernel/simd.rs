@@ -210,6 +210,21 @@ pub(crate) enum Level {
     Neon(neon::Neon),
 }
 
+impl Level {
+    /// Its name.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Portable(_) => "portable",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(_) => "AVX2",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(_) => "AVX-512",
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon(_) => "NEON",
+        }
+    }
+}
+
 /// The widest instruction set of this processor.
 pub(crate) fn level() -> Level {
     #[cfg(test)]

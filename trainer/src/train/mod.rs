@@ -3,7 +3,6 @@
 //! [`train`] prints nothing. What happens is told to a listener as [`Event`]s; [`TrainRequest::stop`] asks it to finish the step
 //! it is in, save and return.
 
-mod csv;
 mod diverged;
 mod monitor;
 mod resume;
@@ -17,6 +16,7 @@ use oxidet_graph::Detector;
 use oxidet_proto::container::Passphrase;
 use oxidet_proto::lint::Checked;
 use oxidet_proto::spec::Difference;
+use oxidet_vision::Detection;
 use oxidet_vision::metrics::Report;
 
 use crate::checkpoint_file::CheckpointFileError;
@@ -26,6 +26,7 @@ use crate::loss::LossTerms;
 use crate::net::NetError;
 use crate::weights::LoadFileError;
 
+pub use crate::report::ReportError;
 pub use diverged::{Divergence, Origin};
 pub use run::train;
 pub use start::LoadedWeights;
@@ -98,6 +99,8 @@ pub enum Event<'a> {
         /// The best epoch; 0 when there was none.
         best: u32,
     },
+    /// A report cannot be written; training goes on. Told once for each.
+    ReportFailed(&'a ReportError),
 }
 
 /// One batch.
@@ -143,6 +146,17 @@ pub struct Validation {
     pub report: Report,
     /// Loss per image, without regularisation.
     pub loss: f64,
+    /// Detections in some of the images.
+    pub found: Vec<Found>,
+}
+
+/// What was found in a validation image.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// Its index in the data set.
+    pub sample: usize,
+    /// After suppression, on the canvas, best first.
+    pub detections: Vec<Detection>,
 }
 
 /// How a run ended.

@@ -10,11 +10,10 @@ use oxidet_graph::{Checkpoint, Detector, Params, TrainingState, ap_mode_from_spe
 use oxidet_proto::lint::Checked;
 use oxidet_vision::decode;
 
-use super::csv;
 use super::diverged::{Divergence, Origin, bad_parameter};
 use super::monitor::Monitor;
 use super::start::{Start, start};
-use super::{Epoch, Event, Step, TrainError, TrainRequest, TrainSummary, Validation};
+use super::{Epoch, Event, Found, Step, TrainError, TrainRequest, TrainSummary, Validation};
 use crate::average::MovingAverage;
 use crate::checkpoint_file::{write_atomically, write_checkpoint};
 use crate::class_weighting;
@@ -22,12 +21,13 @@ use crate::data::{
     Batch, CacheBudget, Dataset, DatasetRequest, ImageStore, LoaderSettings, Split, TrainLoader,
     TrainingData, TrainingSettings,
 };
-use crate::evaluate::Evaluation;
+use crate::evaluate::{DEFAULT_SCORE, Evaluation};
 use crate::interp::{Executor, TrainNet};
 use crate::kernel::optimizer::Penalty;
 use crate::loss::{Loss, LossConfig, LossTerms, YoloLoss};
 use crate::net::{self, Freeze, NetConfig};
 use crate::optimizer::{Optimizer, penalty_from_spec, regularisation, rule_from_spec};
+use crate::report::Reports;
 use crate::schedule::Schedule;
 
 /// Trains. Writes checkpoints to `<results>/weights/`, the class list and the log of the epochs to `<results>/`.
@@ -39,7 +39,11 @@ pub fn train(
     listen: &mut dyn FnMut(Event<'_>),
 ) -> Result<TrainSummary, TrainError> {
     let mut run = Run::prepare(request, listen)?;
-    run.go(listen)
+    run.prepare_folder()?;
+    run.reports.open(listen);
+    let result = run.go(listen);
+    run.reports.finish(&result, listen);
+    result
 }
 
 /// What a divergence is reported with.
@@ -73,6 +77,7 @@ struct Run<'a> {
     validation: Dataset,
     validation_images: ImageStore,
     evaluation: Evaluation,
+    reports: Reports,
     state: TrainingState,
     epochs: u32,
     checkpoint_interval: u32,
@@ -125,6 +130,7 @@ impl<'a> Run<'a> {
                 ),
             }
         })?;
+        let reports = Reports::new(request, &detector, &state, &dataset, &validation);
         let budget = CacheBudget::new(request.images.cache_bytes);
         let validation_images = ImageStore::new(&validation, detector.preprocess.depth, budget.clone());
         let dataset = Arc::new(dataset);
@@ -148,6 +154,7 @@ impl<'a> Run<'a> {
             batch_size: eval.batch_size as usize,
             mode: ap_mode_from_spec(eval.average_precision_mode),
             iou_threshold: eval.matching_iou_threshold,
+            score_threshold: DEFAULT_SCORE,
         };
         Ok(Self {
             request: *request,
@@ -167,6 +174,7 @@ impl<'a> Run<'a> {
             spec_text,
             validation,
             evaluation,
+            reports,
             state,
             epochs: training.num_epochs,
             checkpoint_interval: training.checkpoint_interval.max(1),
@@ -175,7 +183,6 @@ impl<'a> Run<'a> {
     }
 
     fn go(&mut self, listen: &mut dyn FnMut(Event<'_>)) -> Result<TrainSummary, TrainError> {
-        self.prepare_folder()?;
         let mut validated = None;
         let mut interrupted = false;
         for epoch in self.state.epoch + 1..=self.epochs {
@@ -192,13 +199,16 @@ impl<'a> Run<'a> {
             let done = Epoch { epoch, epochs: self.epochs, loss, learning_rate, validation };
             let is_best = self.monitor.improves(&done, &mut self.state.best);
             let is_last = self.monitor.is_out_of_patience(epoch, self.state.best);
-            self.log(&done)?;
+            self.reports.epoch(&done, &self.net, listen)?;
             listen(Event::Epoch(&done));
             if is_best {
                 self.save_best(listen)?;
             }
             if due || is_last {
                 self.save(listen)?;
+            }
+            if is_best || due || is_last {
+                self.reports.saved(listen);
             }
             validated = done.validation.or(validated);
             if is_last {
@@ -241,7 +251,7 @@ impl<'a> Run<'a> {
                 return Err(self.diverged(origin));
             }
             self.state.loss_sum += loss;
-            listen(Event::Step(Step {
+            let step = Step {
                 epoch,
                 epochs: self.epochs,
                 step,
@@ -250,7 +260,9 @@ impl<'a> Run<'a> {
                 learning_rate,
                 terms,
                 loss,
-            }));
+            };
+            self.reports.step(&step, &batch, listen);
+            listen(Event::Step(step));
         }
         Ok(Some(self.state.loss_sum / self.steps_per_epoch as f64))
     }
@@ -325,7 +337,7 @@ impl<'a> Run<'a> {
         let mut executor = Executor::new(&self.detector, &self.weights()?)?;
         let (height, width) = (self.detector.preprocess.height, self.detector.preprocess.width);
         let total = self.validation.samples.len();
-        let mut loss = 0.0;
+        let (mut loss, mut found) = (0.0, Vec::new());
         let report = self.evaluation.run_with(
             |batch, out| {
                 let images = batch.samples.len();
@@ -333,13 +345,19 @@ impl<'a> Run<'a> {
                 let terms = self.loss.compute(&maps, &batch.truths, height, width).terms;
                 loss += terms.total(&self.loss.config) * images as f64;
                 decode(&maps, &self.loss.heads, height, width, images, self.loss.classes, out);
+                for (image, sample) in batch.samples.iter().enumerate() {
+                    if self.reports.examples().contains(sample) {
+                        let detections = out.suppress(image, &self.evaluation.nms);
+                        found.push(Found { sample: *sample, detections });
+                    }
+                }
                 Ok::<_, TrainError>(())
             },
             &self.validation,
             &self.validation_images,
             &mut |done| listen(Event::Validating { done, total }),
         )?;
-        Ok(Validation { report, loss: loss / total as f64 })
+        Ok(Validation { report, loss: loss / total as f64, found })
     }
 
     /// Saves all that the run needs to go on.
@@ -387,33 +405,14 @@ impl<'a> Run<'a> {
         self.request.results_dir.join("weights")
     }
 
-    fn log_path(&self) -> PathBuf {
-        self.request.results_dir.join(format!("yolov4_training_log_{}.csv", self.detector.arch))
-    }
-
-    /// Makes the folders, the class list, and the log: empty, or with the epochs before the resumed one.
+    /// Makes the folders and the class list.
     fn prepare_folder(&self) -> Result<(), TrainError> {
         let weights = self.weights_dir();
         fs::create_dir_all(&weights).map_err(|source| TrainError::Io { path: weights.clone(), source })?;
-        let labels = self.request.results_dir.join("model_output_labels.txt");
-        write(&labels, &self.detector.classes.join("\n"))?;
-        let log = self.log_path();
-        let before =
-            if self.state.epoch > 0 { fs::read_to_string(&log).unwrap_or_default() } else { String::new() };
-        let kept = csv::up_to(&before, self.state.epoch);
-        write(&log, &if kept.is_empty() { csv::header(&self.detector.classes) } else { kept })
+        let path = self.request.results_dir.join("model_output_labels.txt");
+        write_atomically(&path, self.detector.classes.join("\n").as_bytes())
+            .map_err(|source| TrainError::Io { path, source })
     }
-
-    fn log(&self, epoch: &Epoch) -> Result<(), TrainError> {
-        let path = self.log_path();
-        let before =
-            fs::read_to_string(&path).map_err(|source| TrainError::Io { path: path.clone(), source })?;
-        write(&path, &(before + &csv::row(epoch, self.detector.classes.len())))
-    }
-}
-
-fn write(path: &Path, text: &str) -> Result<(), TrainError> {
-    write_atomically(path, text.as_bytes()).map_err(|source| TrainError::Io { path: path.to_owned(), source })
 }
 
 /// Whether the training images are as many as the resumed run had: its place in the epoch is counted in them.

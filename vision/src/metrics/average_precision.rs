@@ -1,6 +1,7 @@
-//! From scored detections to average precision.
+//! From scored detections to average precision by PASCAL VOC rules.
 
-use super::ClassTally;
+use super::curve::{best_f1, points, sampled};
+use super::{ClassTally, CocoReport, ConfusionMatrix, Operating, PrPoint, Settings};
 
 /// How the precision–recall curve becomes one number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,7 +23,7 @@ impl Mode {
     }
 }
 
-/// Average precision of a data set.
+/// What a data set says about a detector.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
     /// The rule.
@@ -33,6 +34,10 @@ pub struct Report {
     pub map: Option<f64>,
     /// By class id.
     pub per_class: Vec<ClassReport>,
+    /// Average precision by COCO rules.
+    pub coco: CocoReport,
+    /// What was taken for what, from one score on.
+    pub confusion: ConfusionMatrix,
 }
 
 /// Average precision of one class.
@@ -46,16 +51,24 @@ pub struct ClassReport {
     pub true_positives: usize,
     /// Detections that found nothing.
     pub false_positives: usize,
-    /// (recall, precision) after each detection, best score first.
-    pub curve: Vec<(f64, f64)>,
+    /// A point for each score that occurs, best first. Empty when there is no object.
+    pub curve: Vec<PrPoint>,
+    /// Where F1 is highest; `None` when nothing is found.
+    pub best_f1: Option<Operating>,
 }
 
 impl Report {
-    pub(super) fn new(mode: Mode, iou_threshold: f32, classes: &[ClassTally]) -> Self {
+    pub(super) fn new(
+        settings: &Settings,
+        classes: &[ClassTally],
+        coco: CocoReport,
+        confusion: ConfusionMatrix,
+    ) -> Self {
+        let Settings { mode, iou_threshold, .. } = *settings;
         let per_class: Vec<ClassReport> = classes.iter().map(|tally| ClassReport::new(mode, tally)).collect();
         let known: Vec<f64> = per_class.iter().filter_map(|class| class.ap).collect();
         let map = (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64);
-        Self { mode, iou_threshold, map, per_class }
+        Self { mode, iou_threshold, map, per_class, coco, confusion }
     }
 }
 
@@ -93,13 +106,20 @@ impl ClassReport {
                 area / tally.truths as f64
             }
         });
-        let recall = |found: usize| if tally.truths > 0 { found as f64 / tally.truths as f64 } else { 0.0 };
+        let curve = if tally.truths > 0 { points(&scored, tally.truths) } else { Vec::new() };
         Self {
             ap,
             truths: tally.truths,
             true_positives: found,
             false_positives: scored.len() - found,
-            curve: counts.iter().map(|count| (recall(count.0), precision(*count))).collect(),
+            best_f1: best_f1(&curve),
+            curve,
         }
+    }
+
+    /// The curve as 101 points: the best precision at recall 0, 0.01, …, 1 or more, with the score that reaches it. Where no
+    /// score does, precision and score are 0.
+    pub fn sampled_curve(&self) -> Vec<PrPoint> {
+        sampled(&self.curve)
     }
 }

@@ -1,34 +1,68 @@
-//! Average precision at one IoU threshold, PASCAL VOC rules.
+//! How good a detector is: what it found of the objects of a data set, measured in every way in one pass.
 //!
-//! Where the original has defects this does the right thing: ties keep their order, the 11 recall levels are compared
-//! exactly, a class without objects has no average precision instead of 0, and an ignored object stays ignored for every
-//! detection that covers it. `docs/differences.md` gives the reasons.
+//! [`Metrics`] takes image after image and makes a [`Report`]: average precision by PASCAL VOC rules with its curves
+//! ([`ClassReport`]), by COCO rules ([`CocoReport`]), and the [`ConfusionMatrix`] at one score. Where the original has defects
+//! this does the right thing: ties keep their order, the 11 recall levels are compared exactly, a class without objects has no
+//! average precision instead of 0, and an ignored object stays ignored for every detection that covers it.
+//! `docs/differences.md` gives the reasons, `docs/evaluation.md` the rules.
 
 mod average_precision;
+mod coco;
+mod confusion;
+mod curve;
 mod matching;
+mod outcome;
+#[cfg(test)]
+mod tests;
 
 pub use average_precision::{ClassReport, Mode, Report};
+pub use coco::{Coco, CocoClass, CocoReport};
+pub use confusion::{ConfusionMatrix, Counts};
+pub use curve::{Operating, PrPoint};
+pub use outcome::{Fate, Outcomes};
 
-use crate::{Detection, NormBox};
+use crate::{Detection, NormBox, PxBox};
 use matching::{Outcome, match_image};
 
-/// A labelled object.
+/// A labelled object; `B` says in which coordinates.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Truth {
+pub struct Truth<B = NormBox> {
     /// Class id.
     pub class: usize,
     /// Neither counted when found nor when missed.
     pub difficult: bool,
     /// Where.
-    pub bbox: NormBox,
+    pub bbox: B,
+}
+
+/// What is in an image and what was found there, in one coordinate system.
+#[derive(Clone, Copy, Debug)]
+pub struct Scene<'a, B = NormBox> {
+    /// Objects.
+    pub truths: &'a [Truth<B>],
+    /// Detections.
+    pub detections: &'a [Detection<B>],
+}
+
+/// What is free to choose.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Settings {
+    /// Overlap from which an object counts as found: for the average precision by VOC rules, its curves and the confusion
+    /// matrix.
+    pub iou_threshold: f32,
+    /// Rule for the average precision by VOC rules.
+    pub mode: Mode,
+    /// Score from which a detection counts for the confusion matrix.
+    pub score_threshold: f32,
 }
 
 /// Collects the images of a data set, then computes the [`Report`].
 #[derive(Clone, Debug)]
-pub struct MeanAveragePrecision {
-    iou_threshold: f32,
-    mode: Mode,
+pub struct Metrics {
+    settings: Settings,
     classes: Vec<ClassTally>,
+    coco: Coco,
+    confusion: ConfusionMatrix,
 }
 
 /// What happened to the objects and detections of one class.
@@ -40,139 +74,40 @@ struct ClassTally {
     scored: Vec<(f32, bool)>,
 }
 
-impl MeanAveragePrecision {
-    /// For class ids below `classes`. A detection finds an object when they overlap by `iou_threshold` or more.
-    pub fn new(classes: usize, iou_threshold: f32, mode: Mode) -> Self {
-        Self { iou_threshold, mode, classes: vec![ClassTally::default(); classes] }
+impl Metrics {
+    /// For class ids below `classes`.
+    pub fn new(classes: usize, settings: Settings) -> Self {
+        Self {
+            settings,
+            classes: vec![ClassTally::default(); classes],
+            coco: Coco::new(classes),
+            confusion: ConfusionMatrix::new(classes, settings.score_threshold, settings.iou_threshold),
+        }
     }
 
-    /// Adds one image.
+    /// Adds one image: the same objects and detections on the canvas, where VOC average precision and confusions are measured
+    /// as in training, and in pixels of the image, where COCO measures. Says what became of them at the score of the matrix.
     ///
     /// # Panics
     /// When a class id is not below the number of classes.
-    pub fn update(&mut self, truths: &[Truth], detections: &[Detection]) {
-        for truth in truths.iter().filter(|truth| !truth.difficult) {
+    pub fn update(&mut self, canvas: Scene<'_>, pixels: Scene<'_, PxBox>) -> Outcomes {
+        for truth in canvas.truths.iter().filter(|truth| !truth.difficult) {
             self.classes[truth.class].truths += 1;
         }
-        for (detection, outcome) in match_image(truths, detections, self.iou_threshold) {
+        for (detection, outcome) in match_image(canvas.truths, canvas.detections, self.settings.iou_threshold)
+        {
             match outcome {
                 Outcome::Found => self.classes[detection.class].scored.push((detection.score, true)),
                 Outcome::False => self.classes[detection.class].scored.push((detection.score, false)),
                 Outcome::Ignored => {}
             }
         }
+        self.coco.update(pixels);
+        self.confusion.update(canvas)
     }
 
-    /// The average precision of everything added so far.
+    /// The measures of everything added so far.
     pub fn compute(&self) -> Report {
-        Report::new(self.mode, self.iou_threshold, &self.classes)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn t(class: usize, difficult: bool, b: [f32; 4]) -> Truth {
-        Truth { class, difficult, bbox: NormBox { x1: b[0], y1: b[1], x2: b[2], y2: b[3] } }
-    }
-
-    fn d(class: usize, score: f32, b: [f32; 4]) -> Detection {
-        Detection { class, score, bbox: NormBox { x1: b[0], y1: b[1], x2: b[2], y2: b[3] } }
-    }
-
-    /// Three images whose average precision the original computed.
-    fn golden(mode: Mode) -> Report {
-        let mut metric = MeanAveragePrecision::new(2, 0.5, mode);
-        metric.update(
-            &[
-                t(0, false, [0.1, 0.1, 0.3, 0.3]),
-                t(0, false, [0.5, 0.5, 0.9, 0.9]),
-                t(1, false, [0.2, 0.6, 0.4, 0.8]),
-            ],
-            &[
-                d(0, 0.9, [0.1, 0.1, 0.3, 0.3]),
-                d(0, 0.8, [0.52, 0.5, 0.9, 0.9]),
-                d(0, 0.7, [0.1, 0.12, 0.3, 0.3]),
-                d(1, 0.6, [0.2, 0.6, 0.4, 0.79]),
-            ],
-        );
-        metric.update(
-            &[t(0, true, [0.0, 0.0, 0.5, 0.5]), t(0, false, [0.6, 0.1, 0.8, 0.4])],
-            &[
-                d(0, 0.95, [0.0, 0.0, 0.5, 0.5]),
-                d(0, 0.4, [0.0, 0.02, 0.5, 0.5]),
-                d(0, 0.3, [0.1, 0.6, 0.2, 0.8]),
-            ],
-        );
-        metric.update(&[], &[d(1, 0.5, [0.1, 0.1, 0.2, 0.2])]);
-        metric.compute()
-    }
-
-    #[test]
-    fn golden_values() {
-        for (mode, first, mean) in
-            [(Mode::Sample, 7.0 / 11.0, 0.81818), (Mode::Integrate, 2.0 / 3.0, 0.83333)]
-        {
-            let report = golden(mode);
-            assert!((report.per_class[0].ap.unwrap() - first).abs() < 1e-9, "{report:?}");
-            assert_eq!(report.per_class[1].ap, Some(1.0));
-            assert!((report.map.unwrap() - mean).abs() < 1e-5);
-        }
-        let class = &golden(Mode::Sample).per_class[0];
-        assert_eq!((class.truths, class.true_positives, class.false_positives), (3, 2, 2));
-    }
-
-    #[test]
-    fn a_class_without_objects_is_left_out_of_the_mean() {
-        let mut metric = MeanAveragePrecision::new(3, 0.5, Mode::Sample);
-        let place = [0.1, 0.1, 0.3, 0.3];
-        metric.update(&[t(0, false, place), t(2, true, place)], &[d(0, 0.9, place), d(1, 0.9, place)]);
-        let report = metric.compute();
-        assert_eq!(
-            report.per_class.iter().map(|class| class.ap).collect::<Vec<_>>(),
-            [Some(1.0), None, None]
-        );
-        assert_eq!(report.map, Some(1.0));
-        assert_eq!(MeanAveragePrecision::new(2, 0.5, Mode::Sample).compute().map, None);
-    }
-
-    #[test]
-    fn recall_levels_are_exact() {
-        // 3 of 10 objects found, all correct: recall 0.3 reaches the levels 0, 0.1, 0.2 and 0.3.
-        let mut metric = MeanAveragePrecision::new(1, 0.5, Mode::Sample);
-        let place = |i: usize| [0.1 * i as f32, 0.0, 0.1 * i as f32 + 0.05, 0.1];
-        let truths: Vec<Truth> = (0..10).map(|i| t(0, false, place(i))).collect();
-        let found: Vec<Detection> = (0..3).map(|i| d(0, 0.9, place(i))).collect();
-        metric.update(&truths, &found);
-        assert_eq!(metric.compute().map, Some(4.0 / 11.0));
-    }
-
-    #[test]
-    fn a_difficult_object_does_not_take_a_second_detection_from_its_neighbour() {
-        let mut metric = MeanAveragePrecision::new(1, 0.5, Mode::Sample);
-        let (hard, plain) = ([0.0, 0.0, 0.5, 0.5], [0.0, 0.1, 0.5, 0.6]);
-        metric.update(
-            &[t(0, true, hard), t(0, false, plain)],
-            &[d(0, 0.9, hard), d(0, 0.8, [0.0, 0.02, 0.5, 0.52])],
-        );
-        assert_eq!(metric.compute().per_class[0].true_positives, 1);
-    }
-
-    #[test]
-    fn the_area_is_that_under_the_envelope() {
-        // Precision rises with recall: 1/2 at the first object, 2/3 at both.
-        let mut metric = MeanAveragePrecision::new(1, 0.5, Mode::Integrate);
-        let place = |i: usize| [0.2 * i as f32, 0.0, 0.2 * i as f32 + 0.1, 0.1];
-        let truths = [t(0, false, place(0)), t(0, false, place(1))];
-        metric.update(&truths, &[d(0, 0.7, place(1)), d(0, 0.9, place(3)), d(0, 0.8, place(0))]);
-        assert!((metric.compute().map.unwrap() - 2.0 / 3.0).abs() < 1e-12);
-    }
-
-    #[test]
-    fn a_score_of_zero_finds_only_what_it_covers() {
-        let mut metric = MeanAveragePrecision::new(1, 0.5, Mode::Integrate);
-        metric.update(&[t(0, false, [0.1, 0.1, 0.3, 0.3])], &[d(0, 0.0, [0.6, 0.6, 0.7, 0.7])]);
-        assert_eq!(metric.compute().map, Some(0.0));
+        Report::new(&self.settings, &self.classes, self.coco.compute(), self.confusion.clone())
     }
 }

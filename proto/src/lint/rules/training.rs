@@ -189,6 +189,24 @@ pub(super) const RULES: &[Rule<Experiment>] = &[
         COUNT,
         "the number of epochs without improvement before stopping",
     ),
+    Rule::test(
+        "S351",
+        TRAIN,
+        "`wandb_config` starts Weights & Biases even when `enabled` is false",
+        |spec, findings| {
+            let Some(wandb) = spec.training().visualizer.as_ref().and_then(|v| v.wandb_config.as_ref())
+            else {
+                return;
+            };
+            let path = "training_config.visualizer.wandb_config.enabled";
+            if !wandb.enabled && findings.is_written(path) {
+                let finding = findings.warning(path, "`enabled: false` turns Weights & Biases off");
+                finding
+                    .reason("the original starts it wherever `wandb_config` is present")
+                    .help("remove `wandb_config`");
+            }
+        },
+    ),
 ];
 
 fn adam(spec: &Experiment) -> Option<&Adam> {

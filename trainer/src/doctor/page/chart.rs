@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::super::boxes::STRIDES;
 use super::super::classes::input_size;
 use super::super::report::{Report, split_name};
-use super::{colour, escape};
+use crate::page::{class_name, colour};
 
 /// Points of a scatter; more would only make the page heavy.
 const POINTS: usize = 4000;
@@ -107,13 +107,7 @@ pub(super) fn sizes(report: &Report) -> String {
         .classes
         .iter()
         .enumerate()
-        .map(|(id, name)| {
-            format!(
-                "<li><span class=\"dot\" style=\"background:{}\"></span>{}</li>\n",
-                colour(id),
-                escape(name)
-            )
-        })
+        .map(|(id, name)| format!("<li>{}</li>\n", class_name(id, name)))
         .collect();
     format!(
         "<div class=\"beside\">\n{svg}<div>\n<p>Each point is a training box as the network sees it, letterboxed to {}×{}. \

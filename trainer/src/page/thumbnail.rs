@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use oxidet_vision::PxBox;
 use oxidet_vision::draw::{Label, draw_detections};
 use oxidet_vision::image::{encode_jpeg, resize};
+use oxidet_vision::{Image, PxBox};
 
 use crate::data::{Object, read_picture};
 
@@ -15,26 +15,46 @@ const LINE: u8 = 3;
 /// JPEG quality, 1 to 100.
 const QUALITY: u8 = 80;
 
-/// An image with boxes as a `data:` address; nothing when it cannot be read.
-pub(super) fn thumbnail(path: &Path, depth: u8, objects: &[Object]) -> Option<String> {
+/// A small picture of an image.
+#[derive(Clone, Debug)]
+pub(crate) struct Thumbnail {
+    image: Image,
+    /// Its pixels per pixel of the image.
+    scale: f32,
+}
+
+/// A thumbnail of an image file of `depth` bits per channel; nothing when it cannot be read.
+pub(crate) fn thumbnail(path: &Path, depth: u8) -> Option<Thumbnail> {
     let image = read_picture(path, depth).ok()?.to_viewable().to_color();
     let (w, h) = (image.width as f64, image.height as f64);
     let scale = (ROOM.0 / w).min(ROOM.1 / h).min(4.0);
     let side = |pixels: f64| ((pixels * scale).round() as usize).max(1);
-    let mut small = resize(&image, side(w), side(h));
-    let scale = scale as f32;
-    // The colour names the class. The page shows pictures smaller than they are, so that lines must be wide.
-    let labels = objects.iter().flat_map(|object| {
-        let b = object.bbox;
-        (0..LINE).map(move |inset| {
-            let (low, high) = (|v: f32| v * scale + f32::from(inset), |v: f32| v * scale - f32::from(inset));
-            let bbox = PxBox { x1: low(b.x1), y1: low(b.y1), x2: high(b.x2), y2: high(b.y2) };
-            Label { bbox, class: object.class, text: String::new() }
-        })
-    });
-    draw_detections(&mut small, &labels.collect::<Vec<_>>());
-    let jpeg = encode_jpeg(&small, QUALITY).ok()?;
-    Some(format!("data:image/jpeg;base64,{}", base64(&jpeg)))
+    Some(Thumbnail { image: resize(&image, side(w), side(h)), scale: scale as f32 })
+}
+
+impl Thumbnail {
+    /// With boxes drawn into it, in pixels of the image.
+    pub(crate) fn with_boxes(mut self, objects: &[Object]) -> Self {
+        // The colour names the class. The page shows pictures smaller than they are, so that lines must be wide.
+        let scale = self.scale;
+        let labels = objects.iter().flat_map(|object| {
+            let b = object.bbox;
+            (0..LINE).map(move |inset| {
+                let low = |v: f32| v * scale + f32::from(inset);
+                let high = |v: f32| v * scale - f32::from(inset);
+                let bbox = PxBox { x1: low(b.x1), y1: low(b.y1), x2: high(b.x2), y2: high(b.y2) };
+                Label { bbox, class: object.class, text: String::new() }
+            })
+        });
+        draw_detections(&mut self.image, &labels.collect::<Vec<_>>());
+        self
+    }
+
+    /// As a `data:` address.
+    pub(crate) fn uri(&self) -> Option<String> {
+        let jpeg = encode_jpeg(&self.image, QUALITY).ok()?;
+        Some(format!("data:image/jpeg;base64,{}", base64(&jpeg)))
+    }
 }
 
 /// RFC 4648.
