@@ -100,7 +100,7 @@ mod tests {
             ] {
                 let (folded, shift) = input.fold(&kernel, preprocess);
                 assert_eq!(folded.shape(), [2, preprocess.channels, 3, 3]);
-                for filter in 0..2 {
+                for (filter, shift) in shift.iter().enumerate() {
                     let there: f64 = (0..27)
                         .map(|at| {
                             let (channel, tap) = (at / 9, at % 9);
@@ -118,7 +118,7 @@ mod tests {
                             f64::from(folded.data()[filter * len + at]) * value
                         })
                         .sum();
-                    assert!((here + shift[filter] - there).abs() < 1e-3 * there.abs().max(1.0), "{input:?}");
+                    assert!((here + shift - there).abs() < 1e-3 * there.abs().max(1.0), "{input:?}");
                 }
             }
         }

@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use oxidet_graph::{Graph, GraphBuilder, Op, ParamKind, Tensor};
+use oxidet_graph::{DetectorHead, Graph, GraphBuilder, Op, ParamKind, Tensor};
 use oxidet_proto::weights::{Array, darknet::Weights, keras::DataFormat};
 
 use super::scheme::{Counterpart, Scheme};
@@ -11,6 +11,33 @@ use crate::net::golden;
 
 fn detector(arch: &'static str, nlayers: u32) -> Detector {
     golden::detector((arch, nlayers, "", false))
+}
+
+/// The network without neck and heads, which have nothing to do with weights of other programs and are most of it.
+fn backbone_alone(arch: &'static str, nlayers: u32) -> Detector {
+    let detector = detector(arch, nlayers);
+    let (graph, last) = rebuild(&detector.graph, |op| op);
+    let heads = vec![DetectorHead { output: last, ..detector.heads[0].clone() }];
+    Detector { graph, heads, ..detector }
+}
+
+/// The backbone of a graph with other operators, and its last node.
+fn rebuild(graph: &Graph, change: impl Fn(Op) -> Op) -> (Graph, NodeId) {
+    let mut builder = GraphBuilder::new();
+    let mut ids = BTreeMap::new();
+    let mut last = None;
+    for id in graph.ids() {
+        let node = graph.node(id);
+        if node.block.is_none() && !node.inputs.is_empty() {
+            continue;
+        }
+        let inputs: Vec<NodeId> = node.inputs.iter().map(|input| ids[&input.index()]).collect();
+        builder.set_block(node.block);
+        let new = builder.push(&node.name, change(node.op), &inputs);
+        ids.insert(id.index(), new);
+        last = Some(new);
+    }
+    (builder.finish(), last.unwrap())
 }
 
 /// Convolutions and batch norms of the real networks, from `fixtures/make_names.py`: by program and network, the shape by layer.
@@ -50,7 +77,7 @@ fn tables_name_the_layers_of_the_real_networks() {
         ("mobilenet_v2", 0, "Keras' MobileNetV2", ("keras", "MobileNetV2")),
         ("efficientnet_b0", 0, "Keras' EfficientNetB0", ("keras", "EfficientNetB0")),
     ] {
-        let detector = detector(arch, nlayers);
+        let detector = backbone_alone(arch, nlayers);
         let schemes = [torch_schemes(&detector.arch), keras::schemes(&detector.arch)].concat();
         let scheme = schemes.into_iter().find(|scheme| scheme.name == name).unwrap();
         let layers = &real_names()[&real];
@@ -85,7 +112,7 @@ struct Theirs {
     arrays: Vec<Array>,
 }
 
-/// Makes up a network of another program: our graph with its ε, in which layers that it lacks do nothing. Neck and heads are ours.
+/// Makes up a network of another program: our backbone with its ε, in which layers that it lacks do nothing.
 fn theirs(detector: &Detector, scheme: &Scheme, program: &Program) -> Theirs {
     let graph = &detector.graph;
     let params = golden::params(graph);
@@ -155,20 +182,11 @@ fn theirs(detector: &Detector, scheme: &Scheme, program: &Program) -> Theirs {
 }
 
 fn with_epsilon(graph: &Graph, epsilon: f32) -> Graph {
-    let mut builder = GraphBuilder::new();
-    let mut ids = Vec::new();
-    for node in graph.nodes() {
-        let inputs: Vec<NodeId> = node.inputs.iter().map(|id| ids[id.index()]).collect();
-        let op = match node.op {
-            Op::BatchNorm(norm) if node.block.is_some() => {
-                Op::BatchNorm(oxidet_graph::BatchNorm { epsilon, ..norm })
-            }
-            op => op,
-        };
-        builder.set_block(node.block);
-        ids.push(builder.push(&node.name, op, &inputs));
-    }
-    builder.finish()
+    let change = |op| match op {
+        Op::BatchNorm(norm) => Op::BatchNorm(oxidet_graph::BatchNorm { epsilon, ..norm }),
+        op => op,
+    };
+    rebuild(graph, change).0
 }
 
 /// An array as the program stores it.
@@ -218,7 +236,7 @@ fn a_filled_network_computes_what_the_other_computed() {
         ("cspdarknet_tiny", 0, Program::Darknet, 0),
     ];
     for (arch, nlayers, program, index) in cases {
-        let mut detector = detector(arch, nlayers);
+        let mut detector = backbone_alone(arch, nlayers);
         let scheme = match program {
             Program::Torch => torch_schemes(&detector.arch)[index],
             Program::Darknet => darknet::scheme(&detector.arch),
@@ -228,12 +246,9 @@ fn a_filled_network_computes_what_the_other_computed() {
         detector.preprocess.mean = scheme.input.mean.iter().rev().map(|mean| *mean as f32).collect();
         let theirs = theirs(&detector, &scheme, &program);
         let source = Source::new("", program, theirs.arrays);
-        // What is not filled must be the same on both sides, and what is must not be there already.
         let mut start = theirs.params.clone();
         for spec in detector.graph.param_specs() {
-            if detector.graph.node(detector.graph.find(&spec.layer).unwrap()).block.is_some() {
-                start.get_mut(&spec.name).unwrap().data_mut().fill(f32::NAN);
-            }
+            start.get_mut(&spec.name).unwrap().data_mut().fill(f32::NAN);
         }
         let (params, report) = load_source(&source, &detector, start).unwrap();
         let what = format!("{arch} {}", scheme.name);
@@ -290,7 +305,7 @@ fn darknet_files_fill_their_backbones_in_the_order_of_the_cfg() {
         ("cspdarknet_tiny", 0),
         ("cspdarknet_tiny_3l", 0),
     ] {
-        let detector = detector(arch, nlayers);
+        let detector = backbone_alone(arch, nlayers);
         let params = golden::params(&detector.graph);
         let source = darknet::source(&darknet_file(&detector, 100), &detector).unwrap();
         let (filled, report) = load_source(&source, &detector, params.clone()).unwrap();
@@ -308,16 +323,13 @@ fn darknet_files_fill_their_backbones_in_the_order_of_the_cfg() {
             }
         }
     }
-    let detector = detector("darknet", 19);
+    let detector = backbone_alone("darknet", 19);
     let mut short = darknet_file(&detector, 0);
     short.values.pop();
     let error = darknet::source(&short, &detector).unwrap_err().to_string();
     assert!(error.contains("b5_conv5"), "{error}");
     // The weights of a network of another width run out of step.
-    let error = darknet::source(
-        &darknet_file(&golden::detector(("cspdarknet_tiny", 0, "", false)), 30_000_000),
-        &detector,
-    );
+    let error = darknet::source(&darknet_file(&backbone_alone("cspdarknet_tiny", 0), 30_000_000), &detector);
     assert!(error.unwrap_err().to_string().contains("variances"));
 }
 
@@ -379,7 +391,7 @@ fn a_backbone_that_is_not_whole_is_refused_by_name() {
 
 #[test]
 fn too_little_of_another_network_is_refused() {
-    let detector = detector("resnet", 18);
+    let detector = backbone_alone("resnet", 18);
     let scheme = torchvision::schemes("resnet18")[0];
     let mut arrays = theirs(&detector, &scheme, &Program::Torch).arrays;
     arrays.retain(|array| !array.name.starts_with("layer4"));
@@ -392,7 +404,7 @@ fn too_little_of_another_network_is_refused() {
 
 #[test]
 fn prefixes_of_wrappers_are_found() {
-    let detector = detector("resnet", 18);
+    let detector = backbone_alone("resnet", 18);
     let scheme = torchvision::schemes("resnet18")[0];
     let mut arrays = theirs(&detector, &scheme, &Program::Torch).arrays;
     for array in &mut arrays {
