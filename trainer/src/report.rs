@@ -140,6 +140,7 @@ impl Reports {
         self.log = if log.is_empty() { csv::header(&self.detector.classes) } else { log };
         self.history = history;
         self.write(&self.log_name(), &self.log.clone(), listen);
+        self.write("history.json", &self.history.to_json(), listen);
         self.open_board(self.run.from, listen);
         self.pace.since = Instant::now();
     }

@@ -101,7 +101,7 @@ fn follow(args: &Args, name: &str) -> Result<Comparison> {
     let dir = tempfile::tempdir()?;
     let spec = case::read(name, dir.path())?;
     let detector = net::build(&NetConfig::from_spec(&spec))?;
-    let initial = init_params(&detector.graph, spec.random_seed.into());
+    let initial = init_params(&detector, spec.random_seed.into());
     folder::write(dir.path(), &spec, &detector, &initial, args.steps)?;
 
     let (ours, params) = our_steps(&spec, args.steps, &dir.path().join("results"))?;

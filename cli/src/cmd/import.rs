@@ -52,6 +52,7 @@ pub fn run(args: &ImportArgs) -> Result<(), Failure> {
     let start = init_params(&detector, u64::from(spec.random_seed));
     let (params, report) = load_file(&args.model, passphrase.as_ref(), &detector, start)?;
     console::print(&report.to_string());
+    console::debug(&format!("{report:#}"));
     let checkpoint = Checkpoint { detector, params, spec: spec.source().text().to_owned(), training: None };
     if let Some(dir) = args.output.parent().filter(|dir| !dir.as_os_str().is_empty()) {
         files::create_dir(dir)?;

@@ -146,6 +146,7 @@ impl<'a> Watcher<'a> {
             }
             Event::Weights(loaded) => {
                 console::info(&format!("weights: {} {}", loaded.path.display(), loaded.report));
+                console::debug(&format!("{:#}", loaded.report));
             }
             Event::Step(step) => self.step(step),
             Event::Validating { done, total } => {

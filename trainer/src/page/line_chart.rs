@@ -123,7 +123,7 @@ impl<'a> Axis<'a> {
 
     fn logarithmic_ticks(&self) -> Vec<f64> {
         let (first, last) = (self.low.log10().floor() as i32, self.high.log10().ceil() as i32);
-        let digits: &[f64] = if last - first <= 3 { &[1.0, 2.0, 5.0] } else { &[1.0] };
+        let digits: &[f64] = if last - first <= 4 { &[1.0, 2.0, 5.0] } else { &[1.0] };
         let step = ((last - first) / 8 + 1) as usize;
         (first..=last)
             .step_by(step)

@@ -70,24 +70,21 @@ impl Examples {
     /// The images with objects and detections, as HTML.
     pub(super) fn html(&self, found: &[Found], classes: &[String]) -> String {
         let of = |sample: usize| found.iter().find(|found| found.sample == sample);
-        let figures = self
-            .samples
-            .iter()
-            .zip(&self.images)
-            .filter_map(|(sample, shown)| Some(shown.figure(&of(*sample)?.detections, classes)));
+        let figures = self.samples.iter().zip(&self.images).filter_map(|(sample, shown)| {
+            Some(shown.figure(shown.uri.as_deref()?, &of(*sample)?.detections, classes))
+        });
         figures.collect()
     }
 }
 
 impl Shown {
-    fn figure(&self, detections: &[Detection], classes: &[String]) -> String {
+    fn figure(&self, uri: &str, detections: &[Detection], classes: &[String]) -> String {
         let (width, height) = self.letterbox.image;
         let name = escape(&self.path.file_name().unwrap_or_default().to_string_lossy());
         let detections: Vec<&Detection> = detections.iter().filter(|d| d.score >= DEFAULT_SCORE).collect();
         let mut svg = format!(
             "<svg class=\"shot\" viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{name}\">\n\
-             <image href=\"{}\" width=\"{width}\" height=\"{height}\" preserveAspectRatio=\"none\"/>\n",
-            self.uri.as_deref().unwrap_or_default()
+             <image href=\"{uri}\" width=\"{width}\" height=\"{height}\" preserveAspectRatio=\"none\"/>\n"
         );
         for object in &self.objects {
             svg += &rect("truth", &object.bbox, "", &escape(&classes[object.class]));

@@ -33,8 +33,7 @@ pub(super) fn page(reports: &Reports, outcome: &Outcome) -> String {
         tiles(reports),
         section("Curves", &curves(reports)),
         section(&format!("Average precision{title}"), &of_validation(average_precision)),
-        section("Precision and recall", &of_validation(precision_recall)),
-        section("Confusion matrix", &of_validation(confusion)),
+        section("Precision, recall and confusions", &of_validation(mistakes)),
         section("Validation images", &of_validation(images)),
         section("Data", &data(reports)),
         section("Run", &run(reports)),
@@ -185,11 +184,17 @@ fn measure(value: Option<f64>) -> String {
     value.map_or("–".into(), |value| format!("{value:.4}"))
 }
 
+/// Curves beside the confusion matrix.
+fn mistakes(reports: &Reports, validation: &Validation) -> String {
+    let (curves, confusion) = (precision_recall(reports, validation), confusion(reports, validation));
+    format!("<div class=\"halves\">\n{curves}{confusion}</div>\n")
+}
+
 fn confusion(reports: &Reports, validation: &Validation) -> String {
     let confusion = &validation.report.confusion;
     format!(
-        "{}<p class=\"note\">Detections of score {} or more; a detection belongs to an object when they overlap by {} or more \
-         (IoU).</p>\n",
+        "<div>\n<h3>Confusion matrix</h3>\n{}<p class=\"note\">Detections of score {} or more; a detection belongs to an object when they overlap by {} or more \
+         (IoU).</p>\n</div>\n",
         confusion_table(&reports.detector.classes, confusion),
         confusion.score_threshold(),
         confusion.iou_threshold()
@@ -208,8 +213,7 @@ fn precision_recall(reports: &Reports, validation: &Validation) -> String {
         y: Axis::new("precision", 0.0, 1.0),
         lines: lines.collect(),
     };
-    let figure = chart.figure();
-    if figure.is_empty() { figure } else { format!("<div class=\"charts\">\n{figure}</div>\n") }
+    chart.figure()
 }
 
 /// The curve with as many points as can be seen: where another object is found.

@@ -57,6 +57,7 @@ impl LoadReport {
     }
 }
 
+/// `{:#}` names every layer, `{}` the first few of each kind.
 impl fmt::Display for LoadReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "from {}", self.source)?;
@@ -72,11 +73,21 @@ impl fmt::Display for LoadReport {
             reasons.entry(why).or_default().push(name);
         }
         for (why, names) in reasons {
-            writeln!(f, "random: {}: {why}: {}", counted(names.len(), "parameter"), layers(&names))?;
+            writeln!(
+                f,
+                "random: {}: {why}: {}",
+                counted(names.len(), "parameter"),
+                layers(&names, f.alternate())
+            )?;
         }
         if !self.unused.is_empty() {
             let names: Vec<&str> = self.unused.iter().map(String::as_str).collect();
-            writeln!(f, "not used: {} of the file: {}", counted(names.len(), "array"), layers(&names))?;
+            writeln!(
+                f,
+                "not used: {} of the file: {}",
+                counted(names.len(), "array"),
+                layers(&names, f.alternate())
+            )?;
         }
         write!(
             f,
@@ -90,10 +101,14 @@ fn counted(count: usize, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
-/// The layers of parameters, each once.
-fn layers(names: &[&str]) -> String {
+/// The layers of parameters, each once: all, or the first few and how many more there are.
+fn layers(names: &[&str], all: bool) -> String {
+    const FEW: usize = 6;
     let mut layers: Vec<&str> =
         names.iter().map(|name| name.rsplit_once(['/', '.']).map_or(*name, |(layer, _)| layer)).collect();
     layers.dedup();
-    layers.join(", ")
+    if all || layers.len() <= FEW + 1 {
+        return layers.join(", ");
+    }
+    format!("{} and {} more layers", layers[..FEW].join(", "), layers.len() - FEW)
 }

@@ -149,6 +149,7 @@ const EXPERIMENT_CASES: &[(&str, &str, &str)] = &[
         r#"num_epochs: 20 early_stopping { monitor: "loss" patience: 3 min_delta: -1 }"#,
     ),
     ("S343", "num_epochs: 20", r#"num_epochs: 20 early_stopping { monitor: "loss" }"#),
+    ("S351", "num_epochs: 20", "num_epochs: 20 visualizer { wandb_config { enabled: false } }"),
     ("S401", "\"resnet\"", "\"resnet18\""),
     ("S401", r#"arch: "resnet""#, ""),
     ("S402", "nlayers: 18", "nlayers: 20"),
