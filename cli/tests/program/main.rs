@@ -4,6 +4,7 @@
 mod dataset;
 mod dataset_convert;
 mod evaluate;
+mod import;
 mod kmeans;
 mod stopping;
 mod support;

@@ -7,6 +7,7 @@
 //!          then for each key its number of elements (u64) and the storage
 //! ```
 
+mod opcode;
 mod pickle;
 
 use std::borrow::Cow;

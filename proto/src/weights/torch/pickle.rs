@@ -7,9 +7,10 @@
 
 use std::collections::BTreeMap;
 
-use super::super::element::Element;
-use super::super::{Format, WeightsError};
+use super::opcode as op;
 use crate::label_error::excerpt;
+use crate::weights::element::Element;
+use crate::weights::{Format, WeightsError};
 
 /// The position of a value in its [`Pickle`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,10 +37,10 @@ pub(super) struct Tensor {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Value {
     None,
-    Bool(bool),
+    Bool,
     Int(i64),
-    /// An integer of more than 64 bits: its little-endian bytes.
-    Long(Vec<u8>),
+    /// An integer of more than 64 bits.
+    Long,
     Float,
     Text(String),
     Tuple(Vec<Id>),
@@ -126,122 +127,82 @@ fn damaged(what: &str) -> WeightsError {
 impl<'a> Machine<'a> {
     /// Executes one instruction; true after the last.
     fn step(&mut self) -> Result<bool, WeightsError> {
-        match self.byte()? {
-            b'.' => return Ok(true),
-            0x80 => drop(self.take(1)?),               // PROTO
-            0x95 => drop(self.take(8)?),               // FRAME
-            b'(' => self.marks.push(self.stack.len()), // MARK
-            b'0' => drop(self.pop()?),                 // POP
-            b'N' => self.push(Value::None),
-            0x88 => self.push(Value::Bool(true)),
-            0x89 => self.push(Value::Bool(false)),
-            b'J' => {
-                let v = i32::from_le_bytes(self.array()?);
-                self.push(Value::Int(v.into()))
-            } // BININT
-            b'K' => {
-                let v = self.byte()?;
-                self.push(Value::Int(v.into()))
-            } // BININT1
-            b'M' => {
-                let v = u16::from_le_bytes(self.array()?);
-                self.push(Value::Int(v.into()))
-            } // BININT2
-            0x8a => {
-                let n = self.byte()?;
-                let v = long(self.take(n.into())?);
-                self.push(v)
-            } // LONG1
-            b'G' => {
+        let code = self.byte()?;
+        // A number, a length, or the place of something stored.
+        let operand = match code {
+            op::BININT1
+            | op::BINPUT
+            | op::BINGET
+            | op::LONG1
+            | op::SHORT_BINUNICODE
+            | op::SHORT_BINSTRING => self.byte()?.into(),
+            op::BININT2 => u16::from_le_bytes(self.array()?).into(),
+            op::BININT | op::LONG_BINPUT | op::LONG_BINGET | op::BINUNICODE | op::BINSTRING => {
+                u32::from_le_bytes(self.array()?)
+            }
+            _ => 0,
+        };
+        match code {
+            op::STOP => return Ok(true),
+            op::PROTO => drop(self.take(1)?),
+            op::FRAME => drop(self.take(8)?),
+            op::MARK => self.marks.push(self.stack.len()),
+            op::POP => drop(self.pop()?),
+            op::NONE => self.push(Value::None),
+            op::NEWTRUE | op::NEWFALSE => self.push(Value::Bool),
+            op::BININT => self.push(Value::Int(i64::from(operand.cast_signed()))),
+            op::BININT1 | op::BININT2 => self.push(Value::Int(operand.into())),
+            op::LONG1 => {
+                let value = long(self.take(operand as usize)?);
+                self.push(value);
+            }
+            op::BINFLOAT => {
                 self.take(8)?;
-                self.push(Value::Float)
-            } // BINFLOAT
-            b'X' => {
-                let n = u32::from_le_bytes(self.array()?) as usize;
-                self.text(n)?
-            } // BINUNICODE
-            0x8c => {
-                let n = self.byte()?;
-                self.text(n.into())?
-            } // SHORT_BINUNICODE
-            b'U' => {
-                let n = self.byte()?;
-                self.text(n.into())?
-            } // SHORT_BINSTRING
-            b'T' => {
-                let n = u32::from_le_bytes(self.array()?) as usize;
-                self.text(n)?
-            } // BINSTRING
-            b')' => self.push(Value::Tuple(Vec::new())),
-            b']' => self.push(Value::List(Vec::new())),
-            b'}' => self.push(Value::Dict(Vec::new())),
-            0x85 => self.tuple(1)?,
-            0x86 => self.tuple(2)?,
-            0x87 => self.tuple(3)?,
-            b't' => {
+                self.push(Value::Float);
+            }
+            op::BINUNICODE | op::SHORT_BINUNICODE | op::BINSTRING | op::SHORT_BINSTRING => {
+                self.text(operand as usize)?;
+            }
+            op::EMPTY_TUPLE => self.push(Value::Tuple(Vec::new())),
+            op::EMPTY_LIST => self.push(Value::List(Vec::new())),
+            op::EMPTY_DICT => self.push(Value::Dict(Vec::new())),
+            op::TUPLE1 => self.tuple(1)?,
+            op::TUPLE2 => self.tuple(2)?,
+            op::TUPLE3 => self.tuple(3)?,
+            op::TUPLE => {
                 let items = self.pop_mark()?;
-                self.push(Value::Tuple(items))
-            } // TUPLE
-            b'a' => {
+                self.push(Value::Tuple(items));
+            }
+            op::APPEND => {
                 let item = self.pop()?;
-                self.append(vec![item])?
-            } // APPEND
-            b'e' => {
+                self.append(&[item])?;
+            }
+            op::APPENDS => {
                 let items = self.pop_mark()?;
-                self.append(items)?
-            } // APPENDS
-            b's' => {
-                let value = self.pop()?;
-                let key = self.pop()?;
-                self.set_items(&[key, value])?
-            } // SETITEM
-            b'u' => {
+                self.append(&items)?;
+            }
+            op::SETITEM => {
+                let (value, key) = (self.pop()?, self.pop()?);
+                self.set_items(&[key, value])?;
+            }
+            op::SETITEMS => {
                 let items = self.pop_mark()?;
-                self.set_items(&items)?
-            } // SETITEMS
-            b'q' => {
-                let n = self.byte()?;
-                self.memoize(n.into())?
-            } // BINPUT
-            b'r' => {
-                let n = u32::from_le_bytes(self.array()?);
-                self.memoize(n)?
-            } // LONG_BINPUT
-            0x94 => {
-                let n = self.memo.len() as u32;
-                self.memoize(n)?
-            } // MEMOIZE
-            b'h' => {
-                let n = self.byte()?;
-                self.recall(n.into())?
-            } // BINGET
-            b'j' => {
-                let n = u32::from_le_bytes(self.array()?);
-                self.recall(n)?
-            } // LONG_BINGET
-            b'c' => {
-                // GLOBAL
-                let module = self.line()?;
-                let name = self.line()?;
+                self.set_items(&items)?;
+            }
+            op::BINPUT | op::LONG_BINPUT => self.memoize(operand)?,
+            op::MEMOIZE => self.memoize(self.memo.len() as u32)?,
+            op::BINGET | op::LONG_BINGET => self.recall(operand)?,
+            op::GLOBAL => {
+                let (module, name) = (self.line()?, self.line()?);
                 self.global(&module, &name)?;
             }
-            0x93 => {
-                // STACK_GLOBAL
+            op::STACK_GLOBAL => {
                 let (name, module) = (self.pop_text()?, self.pop_text()?);
                 self.global(&module, &name)?;
             }
-            b'Q' => self.persistent()?, // BINPERSID
-            b'R' => self.reduce()?,     // REDUCE
-            b'b' => {
-                // BUILD
-                self.pop()?;
-                let object =
-                    *self.stack.last().ok_or_else(|| damaged("its pickle takes from an empty stack"))?;
-                // The attributes of an OrderedDict: version numbers of layers.
-                if !matches!(self.values[object.0], Value::Dict(_)) {
-                    return Err(damaged("its pickle sets attributes of something that has none"));
-                }
-            }
+            op::BINPERSID => self.persistent()?,
+            op::REDUCE => self.reduce()?,
+            op::BUILD => self.build()?,
             other => {
                 let what =
                     format!("its pickle has the instruction {other:#04x}, which state dicts do not need");
@@ -318,7 +279,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    fn append(&mut self, items: Vec<Id>) -> Result<(), WeightsError> {
+    fn append(&mut self, items: &[Id]) -> Result<(), WeightsError> {
         match self.stack.last().map(|id| &mut self.values[id.0]) {
             Some(Value::List(list)) => list.extend(items),
             _ => return Err(damaged("its pickle appends to something that is no list")),
@@ -396,6 +357,15 @@ impl<'a> Machine<'a> {
         let storage = Storage { element, key: self.as_text(*key)?.to_owned(), len: self.as_size(*len)? };
         self.push(Value::Storage(storage));
         Ok(())
+    }
+
+    /// Sets attributes. An OrderedDict has some, version numbers of layers, that nobody needs.
+    fn build(&mut self) -> Result<(), WeightsError> {
+        self.pop()?;
+        match self.stack.last().map(|id| &self.values[id.0]) {
+            Some(Value::Dict(_)) => Ok(()),
+            _ => Err(damaged("its pickle sets attributes of something that has none")),
+        }
     }
 
     fn reduce(&mut self) -> Result<(), WeightsError> {
@@ -489,7 +459,7 @@ const MAX_AXES: usize = 8;
 /// An integer of any length, as LONG1 stores it.
 fn long(bytes: &[u8]) -> Value {
     if bytes.len() > 8 {
-        return Value::Long(bytes.to_vec());
+        return Value::Long;
     }
     let sign = if bytes.last().is_some_and(|last| last & 0x80 != 0) { 0xff } else { 0 };
     let mut whole = [sign; 8];
