@@ -142,7 +142,7 @@ const EXPERIMENT_CASES: &[(&str, &str, &str)] = &[
     ("S327", ADAM, "rmsprop { rho: 0.9 }"),
     ("S331", "num_epochs: 20", "num_epochs: 20 regularizer { type: L1 }"),
     ("S331", "num_epochs: 20", "num_epochs: 20 regularizer { type: L2 weight: 1 }"),
-    ("S341", "num_epochs: 20", r#"num_epochs: 20 early_stopping { monitor: "mAP" patience: 3 }"#),
+    ("S341", "num_epochs: 20", r#"num_epochs: 20 early_stopping { monitor: "accuracy" patience: 3 }"#),
     (
         "S342",
         "num_epochs: 20",
