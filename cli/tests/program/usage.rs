@@ -12,7 +12,7 @@ fn exit_codes_say_whose_turn_it_is() {
     fs::write(dir.join("typo.txt"), SPEC.replace("box_matching_iou", "box_matching_uoi")).unwrap();
     fs::write(dir.join("range.txt"), SPEC.replace("box_matching_iou: 0.25", "box_matching_iou: 1.5"))
         .unwrap();
-    fs::write(dir.join("ema.txt"), SPEC.replace("num_epochs: 1", "num_epochs: 1 model_ema: true")).unwrap();
+    fs::write(dir.join("qat.txt"), SPEC.replace("num_epochs: 1", "num_epochs: 1 enable_qat: true")).unwrap();
     fs::write(dir.join("nowhere.txt"), SPEC.replace("\"images\"", "\"pictures\"")).unwrap();
     for (line, code, says) in [
         ("--help", 0, "Examples:"),
@@ -24,7 +24,7 @@ fn exit_codes_say_whose_turn_it_is() {
         ("train -e missing.txt -r out", 2, "missing.txt"),
         ("train -e typo.txt -r out", 2, "box_matching_iou"),
         ("train -e range.txt -r out", 2, "range.txt:"),
-        ("train -e ema.txt -r out", 2, "moving average"),
+        ("train -e qat.txt -r out", 2, "quantisation-aware"),
         ("train -e nowhere.txt -r out", 3, "pictures"),
         ("train -e spec.txt -r spec.txt/out", 4, "spec.txt"),
         ("evaluate -m missing.tlt -e spec.txt", 3, "missing.tlt"),

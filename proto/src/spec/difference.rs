@@ -79,12 +79,12 @@ mod tests {
         assert_eq!(
             found,
             [
-                "training_config.num_epochs: 6, was 5",
-                "training_config.optimizer.adam.beta1: not set, was 0.9",
-                "training_config.optimizer.sgd.momentum: 0.5, was not set",
                 "dataset_config.data_sources[1].tfrecords_path: \"b\", was not set",
                 "dataset_config.target_class_mapping.car: not set, was \"car\"",
                 "dataset_config.target_class_mapping.van: \"car\", was not set",
+                "training_config.num_epochs: 6, was 5",
+                "training_config.optimizer.adam.beta1: not set, was 0.9",
+                "training_config.optimizer.sgd.momentum: 0.5, was not set",
             ]
         );
         assert!(differences(&before, &before).is_empty());
