@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Detector, Params, ParamsError, Tensor};
 
-/// Version of the layout described in `docs/formats/checkpoint.md`.
-const FORMAT: u32 = 1;
+/// Latest version of the layout described in `docs/formats/checkpoint.md`. Version 2 adds `live/`; files without it are version 1.
+const FORMAT: u32 = 2;
 const METADATA_KEY: &str = "oxidet";
 const SLOT_PREFIX: &str = "optimizer/";
 const LIVE_PREFIX: &str = "live/";
@@ -59,11 +59,13 @@ pub struct TrainingState {
 }
 
 /// An epoch that was better than those before it.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BestEpoch {
-    /// Its number, from 1; 0 when there was none yet.
+    /// Its number, from 1.
     pub epoch: u32,
-    /// What is monitored, after it.
+    /// What is monitored, as `early_stopping` names it: `mAP`, `loss` or `validation_loss`.
+    pub monitor: String,
+    /// Its value after the epoch.
     pub value: f64,
 }
 
@@ -111,8 +113,9 @@ struct Metadata {
 impl Checkpoint {
     /// The bytes of the file. Equal checkpoints give equal bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
+        let has_live = self.training.as_ref().is_some_and(|training| training.live.is_some());
         let metadata = Metadata {
-            format: FORMAT,
+            format: if has_live { FORMAT } else { 1 },
             version: env!("CARGO_PKG_VERSION").into(),
             detector: self.detector.clone(),
             spec: self.spec.clone(),
@@ -235,7 +238,7 @@ mod tests {
             seed: 7,
             images: 12,
             loss_sum: 0.1 + 0.2,
-            best: Some(BestEpoch { epoch: 2, value: 0.7 }),
+            best: Some(BestEpoch { epoch: 2, monitor: "mAP".into(), value: 0.7 }),
             class_weighting: Some(ClassWeighting {
                 weights: vec![1.1],
                 losses: vec![1.0 / 3.0],

@@ -188,3 +188,24 @@ fn a_diverging_run_names_where_it_began() {
         assert!(finite, "nothing bad is saved");
     }
 }
+
+#[test]
+fn an_epoch_that_spoils_the_network_is_not_saved() {
+    let data = tempfile::tempdir().expect("a folder");
+    draw(data.path(), 4);
+    let results = tempfile::tempdir().expect("a folder");
+    let text = spec(data.path(), "", "")
+        .source()
+        .text()
+        .replace("max_learning_rate: 2e-3 soft_start: 0.1", "max_learning_rate: 1e30 soft_start: 0");
+    let text = text.replace("checkpoint_interval: 3", "checkpoint_interval: 1");
+    let parsed = parse_experiment("spec.txt", &text).unwrap_or_else(|problems| panic!("{problems}"));
+    let spec = check(parsed, Verb::Train).unwrap_or_else(|problems| panic!("{problems}"));
+    // One step an epoch: its loss is still that of the network before.
+    let error = refusal(&spec, results.path());
+    for part in ["step 1 of epoch 1", ".png", "last good checkpoint: none yet"] {
+        assert!(error.contains(part), "`{part}` is not in: {error}");
+    }
+    let saved = fs::read_dir(results.path().join("weights")).expect("a folder").count();
+    assert_eq!(saved, 0, "neither as the last nor as the best");
+}

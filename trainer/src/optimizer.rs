@@ -108,21 +108,3 @@ impl Optimizer {
         self.rule.slots().iter().enumerate().map(|(index, name)| ((*name).to_owned(), slot(index))).collect()
     }
 }
-
-/// The regularisation term of the loss: the penalty summed over the kernels of all convolutions, frozen ones included.
-pub fn regularisation(penalty: Penalty, params: &Params) -> f64 {
-    if penalty == Penalty::default() {
-        return 0.0;
-    }
-    let kernels = params.iter().filter(|(name, _)| name.ends_with("/kernel"));
-    let (l1, l2) = (f64::from(penalty.l1), f64::from(penalty.l2));
-    kernels
-        .map(|(_, kernel)| {
-            let sums = kernel.data().iter().fold((0.0, 0.0), |(abs, square), w| {
-                let w = f64::from(*w);
-                (abs + w.abs(), square + w * w)
-            });
-            l1 * sums.0 + l2 * sums.1
-        })
-        .sum()
-}

@@ -176,8 +176,7 @@ impl Gallery<'_> {
         let mut shown = Vec::new();
         for (place, mistakes) in worst.iter().enumerate() {
             let image = &self.dataset.samples[mistakes.sample()].image;
-            let stem = image.file_stem().unwrap_or_default().to_string_lossy();
-            let file = format!("{:03}_{stem}.jpg", place + 1);
+            let file = format!("{:03}.jpg", place + 1);
             let picture = mistakes.picture(self.dataset, self.depth)?;
             let jpeg = encode_jpeg(&picture, QUALITY).map_err(|error| Failure::bug(error.to_string()))?;
             files::write(&dir.join(&file), &jpeg)?;

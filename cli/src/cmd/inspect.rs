@@ -96,7 +96,7 @@ fn overview(detector: &Detector, training: Option<&TrainingState>) -> String {
         ));
     }
     lines.extend(training.map(|state| {
-        let best = state.best.map(|best| format!(", best epoch {}: {:.4}", best.epoch, best.value));
+        let best = state.best.as_ref().map(|best| format!(", best epoch {}: {:.4}", best.epoch, best.value));
         format!("training   {} epochs, {} steps{}", state.epoch, state.step, best.unwrap_or_default())
     }));
     lines.join("\n")
@@ -144,7 +144,8 @@ fn blocks(detector: &Detector) -> Result<String, Failure> {
         lines.push(format!("{id:>5}  {convs:>5}  {parameters:>12}  {stride:>6}  {names}"));
     }
     lines.push(
-        "\nfreeze_blocks keeps the convolutions of blocks as they are; freeze_bn their batch norms.".into(),
+        "\nfreeze_blocks keeps the convolutions of the blocks it names; freeze_bn makes the batch norms of all blocks keep their \
+         statistics, while scale and offset go on training.".into(),
     );
     Ok(lines.join("\n"))
 }

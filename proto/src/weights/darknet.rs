@@ -31,7 +31,8 @@ fn header(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let [major, minor, revision, seen, ..] = words else { return None };
     let (major, minor, revision) =
         (i32::from_le_bytes(*major), i32::from_le_bytes(*minor), i32::from_le_bytes(*revision));
-    if major != 0 || !(0..=5).contains(&minor) || !(0..=5).contains(&revision) {
+    // 0.1.0 and 0.2.x are all there have been.
+    if major != 0 || !(1..=2).contains(&minor) || !(0..=5).contains(&revision) {
         return None;
     }
     if minor >= 2 {

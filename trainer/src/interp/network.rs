@@ -5,12 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use candle_core::{Device, Tensor, Var};
 use oxidet_graph::{self as graph, Detector, NodeId, ParamKind, ParamSpec, Params, ParamsError};
 use rand::Rng;
+use rayon::prelude::*;
 
 use super::TrainNetError;
 use super::plan::{Kind, Norm, Step, plan};
 use crate::data::random::{Purpose, rng};
 use crate::kernel::batch_norm::BatchStats;
+use crate::kernel::optimizer::Penalty;
 use crate::net::Freeze;
+use crate::op::with_values;
 
 /// A parameter that gradient descent changes.
 #[derive(Clone, Debug)]
@@ -84,6 +87,24 @@ impl Network {
                 Ok((spec.name, graph::Tensor::new(spec.shape, data)))
             })
             .collect()
+    }
+
+    pub(super) fn regularisation(&self, penalty: Penalty) -> Result<f64, TrainNetError> {
+        let kernels: Vec<&Tensor> = self
+            .tensors
+            .iter()
+            .filter(|(name, _)| name.ends_with("/kernel"))
+            .map(|(_, kernel)| kernel)
+            .collect();
+        // One sum a kernel, added in the order of names: the same for any number of threads.
+        let sums: Vec<f64> = kernels
+            .into_par_iter()
+            .map(|kernel| {
+                let kernel = kernel.to_device(&Device::Cpu)?;
+                with_values("regularisation", [&kernel], |[values]| Ok(penalty.of(values)))
+            })
+            .collect::<candle_core::Result<_>>()?;
+        Ok(sums.into_iter().sum())
     }
 
     pub(super) fn name(&self, node: NodeId) -> &str {

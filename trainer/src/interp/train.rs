@@ -6,6 +6,7 @@ use oxidet_graph::{Detector, Params, ParamsError, ShapeError};
 use super::network::{Network, TrainedParam};
 use super::planned::Planned;
 use super::tape::{self, Tape};
+use crate::kernel::optimizer::Penalty;
 use crate::net::Freeze;
 
 /// What keeps a network from training.
@@ -187,6 +188,14 @@ impl TrainNet {
     ) -> Result<Option<String>, TrainNetError> {
         let node = tape::first_non_finite(&self.network, images, shape)?;
         Ok(node.map(|node| self.network.name(node).to_owned()))
+    }
+
+    /// The regularisation term of the loss: the penalty summed over the kernels of all convolutions, frozen ones included.
+    ///
+    /// # Errors
+    /// When the tensor library fails.
+    pub fn regularisation(&self, penalty: Penalty) -> Result<f64, TrainNetError> {
+        self.network.regularisation(penalty)
     }
 
     /// The running statistics of all batch norms.

@@ -2,6 +2,7 @@
 
 use super::activation::CHUNK;
 use super::simd::{Simd, dispatch};
+use super::sum::sums;
 use rayon::prelude::*;
 
 /// An update rule. The learning rate comes with every step, from the schedule.
@@ -60,6 +61,15 @@ pub struct Average<'a> {
 }
 
 impl Penalty {
+    /// The penalty of some weights.
+    pub fn of(self, weights: &[f32]) -> f64 {
+        let [abs, square] = dispatch!(simd => simd.vectorize(
+            #[inline(always)]
+            || sums([weights], #[inline(always)] |[w]| [w.abs(), w * w]),
+        ));
+        f64::from(self.l1) * abs + f64::from(self.l2) * square
+    }
+
     #[inline(always)]
     fn gradient(self, p: f32) -> f32 {
         let sign = f32::from(p > 0.0) - f32::from(p < 0.0);
@@ -216,6 +226,16 @@ mod tests {
         let sgd = |momentum, nesterov| Rule::Sgd { momentum, nesterov };
         let rms = |centered| Rule::RmsProp { rho: 0.9, momentum: 0.5, epsilon: 1e-3, centered };
         vec![adam(false), adam(true), sgd(0.0, false), sgd(0.9, false), sgd(0.9, true), rms(false), rms(true)]
+    }
+
+    #[test]
+    fn penalties_are_sums_over_the_weights() {
+        let weights = values(3, 5000);
+        let penalty = Penalty { l1: 0.5, l2: 0.25 };
+        let want: f64 = weights.iter().map(|w| f64::from(*w)).map(|w| 0.5 * w.abs() + 0.25 * w * w).sum();
+        on_every_level(|level| {
+            assert!((penalty.of(&weights) / want - 1.0).abs() < 1e-5, "{level}");
+        });
     }
 
     /// The published formulas for one number, in f64.

@@ -27,7 +27,7 @@ pub struct Divergence {
 /// The first thing that is not a finite number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Parameters, which the step before moved too far: one of them, nearest the heads, and how many there are.
+    /// Parameters, which the step moved too far: one of them, nearest the heads, and how many there are.
     Parameter {
         /// Its name.
         name: String,
@@ -38,6 +38,8 @@ pub enum Origin {
     Layer(String),
     /// The loss, of finite outputs.
     Loss,
+    /// The loss on the validation images, after the step.
+    Validation,
 }
 
 /// The parameter with a value that is not finite that is nearest the heads, and how many there are.
@@ -62,15 +64,18 @@ impl fmt::Display for Divergence {
         writeln!(f, "training has diverged: the loss is {loss} at step {step} of epoch {epoch}")?;
         match &self.origin {
             Origin::Parameter { name, count: 1 } => {
-                writeln!(f, "  began with: `{name}`, after the step before")?;
+                writeln!(f, "  began with: `{name}`, which the step moved")?;
             }
             Origin::Parameter { name, count } => {
                 writeln!(
                     f,
-                    "  began with: {count} parameters, after the step before; nearest the heads `{name}`"
+                    "  began with: {count} parameters, which the step moved; nearest the heads `{name}`"
                 )?;
             }
             Origin::Layer(name) => writeln!(f, "  began with: the output of layer `{name}`")?,
+            Origin::Validation => {
+                writeln!(f, "  began with: the loss on the validation images, after the step")?;
+            }
             Origin::Loss => writeln!(f, "  began with: the loss; the outputs of the network are finite")?,
         }
         writeln!(f, "  learning rate: {learning_rate:.3e}")?;

@@ -16,6 +16,17 @@ enum Quantity {
     Map,
 }
 
+impl Quantity {
+    /// As `early_stopping` names it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Loss => "loss",
+            Self::ValidationLoss => "validation_loss",
+            Self::Map => "mAP",
+        }
+    }
+}
+
 /// Finds the best epoch.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Monitor {
@@ -41,6 +52,11 @@ impl Monitor {
         Self { quantity, min_delta: early.min_delta.into(), patience: Some(early.patience) }
     }
 
+    /// Whether `best` was found by this monitor.
+    pub(super) fn found(&self, best: &BestEpoch) -> bool {
+        best.monitor == self.quantity.name()
+    }
+
     /// Whether every epoch must be validated, lest patience be counted in validations.
     pub(super) fn validates_every_epoch(&self) -> bool {
         self.patience.is_some() && self.quantity != Quantity::Loss
@@ -55,19 +71,20 @@ impl Monitor {
             Quantity::Map => validation.and_then(|validation| validation.report.map),
         };
         let Some(value) = value.filter(|value| value.is_finite()) else { return false };
-        let improved = best.is_none_or(|best| match self.quantity {
+        let improved = best.as_ref().is_none_or(|best| match self.quantity {
             Quantity::Map => value > best.value + self.min_delta,
             Quantity::Loss | Quantity::ValidationLoss => value < best.value - self.min_delta,
         });
         if improved {
-            *best = Some(BestEpoch { epoch: epoch.epoch, value });
+            *best = Some(BestEpoch { epoch: epoch.epoch, monitor: self.quantity.name().into(), value });
         }
         improved
     }
 
-    /// Whether the run should end with `epoch`.
-    pub(super) fn is_out_of_patience(&self, epoch: u32, best: Option<BestEpoch>) -> bool {
-        self.patience.is_some_and(|patience| epoch - best.map_or(0, |best| best.epoch) >= patience)
+    /// Whether the run should end with `epoch`. Where nothing has been best yet, patience counts from epoch `since`.
+    pub(super) fn is_out_of_patience(&self, epoch: u32, best: Option<&BestEpoch>, since: u32) -> bool {
+        let from = best.map_or(since, |best| best.epoch);
+        self.patience.is_some_and(|patience| epoch.saturating_sub(from) >= patience)
     }
 }
 
@@ -86,11 +103,23 @@ mod tests {
             let epoch =
                 Epoch { epoch: number, epochs: 99, loss: *loss, learning_rate: 0.1, validation: None };
             monitor.improves(&epoch, &mut best);
-            if monitor.is_out_of_patience(number, best) {
-                return (Some(number), best.map_or(0, |best| best.epoch));
+            if monitor.is_out_of_patience(number, best.as_ref(), 0) {
+                return (Some(number), best.as_ref().map_or(0, |best| best.epoch));
             }
         }
-        (None, best.map_or(0, |best| best.epoch))
+        (None, best.as_ref().map_or(0, |best| best.epoch))
+    }
+
+    #[test]
+    fn what_another_monitor_found_does_not_count() {
+        let monitor = Monitor::from_spec(&TrainingConfig::default());
+        let best = |monitor: &str| BestEpoch { epoch: 3, monitor: monitor.into(), value: 0.5 };
+        assert!(monitor.found(&best("mAP")) && !monitor.found(&best("loss")));
+        let early = EarlyStopping { monitor: "loss".into(), min_delta: 0.0, patience: 2 };
+        let monitor =
+            Monitor::from_spec(&TrainingConfig { early_stopping: Some(early), ..TrainingConfig::default() });
+        assert!(!monitor.is_out_of_patience(5, None, 4), "patience counts from the resumed epoch");
+        assert!(monitor.is_out_of_patience(6, None, 4));
     }
 
     /// The rule of Keras' EarlyStopping.

@@ -38,6 +38,11 @@ const START: [&str; 3] = [
     "training_config.pruned_model_path",
 ];
 
+/// Whether a path is a field or inside it.
+fn is_at(path: &str, field: &str) -> bool {
+    path.strip_prefix(field).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+}
+
 /// Checks that the run of `checkpoint` can go on with `spec`, whose network is `detector`. Returns the fields that differ and
 /// may.
 ///
@@ -55,7 +60,7 @@ pub(super) fn compatible(
     let reason = |change: &Difference| {
         let optimizer = change.path.starts_with("training_config.optimizer.")
             && (change.before.is_none() || change.after.is_none());
-        let fixed = FIXED.iter().find(|(path, _)| change.path.starts_with(path)).map(|(_, reason)| *reason);
+        let fixed = FIXED.iter().find(|(path, _)| is_at(&change.path, path)).map(|(_, reason)| *reason);
         fixed.or(optimizer.then_some("the state of the optimiser belongs to the old one"))
     };
     let mut refused: Vec<String> =

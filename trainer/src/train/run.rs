@@ -6,8 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use candle_core::Device;
-use oxidet_graph::{Checkpoint, Detector, Params, TrainingState, ap_mode_from_spec, nms_from_spec};
+use oxidet_graph::{
+    Checkpoint, ClassWeighting, Detector, Params, TrainingState, ap_mode_from_spec, nms_from_spec,
+};
 use oxidet_proto::lint::Checked;
+use oxidet_proto::spec::TrainingConfig;
 use oxidet_vision::decode;
 
 use super::diverged::{Divergence, Origin, bad_parameter};
@@ -26,7 +29,7 @@ use crate::interp::{Executor, TrainNet};
 use crate::kernel::optimizer::Penalty;
 use crate::loss::{Loss, LossConfig, LossTerms, YoloLoss};
 use crate::net::{self, Freeze, NetConfig};
-use crate::optimizer::{Optimizer, penalty_from_spec, regularisation, rule_from_spec};
+use crate::optimizer::{Optimizer, penalty_from_spec, rule_from_spec};
 use crate::report::Reports;
 use crate::schedule::Schedule;
 
@@ -66,7 +69,10 @@ struct Run<'a> {
     penalty: Penalty,
     schedule: Schedule,
     monitor: Monitor,
+    /// The epoch after which monitoring began.
+    monitored_since: u32,
     last: LastStep,
+    before_last: LastStep,
     /// The checkpoint to go back to.
     last_saved: Option<PathBuf>,
     /// The spec that checkpoints carry.
@@ -112,9 +118,12 @@ impl<'a> Run<'a> {
         }
         if let Some(path) = &training.resume_model_path {
             listen(Event::Resumed { epoch: state.epoch, changes: &changes });
-            check_images(&state, &dataset, path)?;
+            check_place(&state, &dataset, training, path)?;
         }
         state.images = dataset.samples.len() as u64;
+        let monitor = Monitor::from_spec(training);
+        // What another monitor found cannot be compared.
+        state.best = state.best.filter(|best| monitor.found(best));
 
         // Where there is an average, it is what checkpoints have as their parameters.
         let live = state.live.take();
@@ -168,8 +177,10 @@ impl<'a> Run<'a> {
             average,
             penalty,
             schedule,
-            monitor: Monitor::from_spec(training),
+            monitor,
             last: LastStep::default(),
+            before_last: LastStep::default(),
+            monitored_since: state.epoch,
             last_saved: training.resume_model_path.as_ref().map(PathBuf::from),
             spec_text,
             validation,
@@ -185,43 +196,62 @@ impl<'a> Run<'a> {
     fn go(&mut self, listen: &mut dyn FnMut(Event<'_>)) -> Result<TrainSummary, TrainError> {
         let mut validated = None;
         let mut interrupted = false;
-        for epoch in self.state.epoch + 1..=self.epochs {
+        let first = self.state.epoch + 1;
+        for epoch in first..=self.epochs {
+            if self.is_out_of_patience(epoch - 1) {
+                // A run that had stopped before it was resumed.
+                self.stopped_early(listen);
+                break;
+            }
             let Some(loss) = self.epoch(epoch, listen)? else {
                 interrupted = true;
                 self.save(listen)?;
                 break;
             };
             self.end_epoch(epoch);
+            self.check_parameters()?;
             let due = epoch % self.checkpoint_interval == 0 || epoch == self.epochs;
             let validate = due || self.monitor.validates_every_epoch();
             let validation = if validate { Some(self.validate(listen)?) } else { None };
+            if validation.as_ref().is_some_and(|validation| !validation.loss.is_finite()) {
+                return Err(self.diverged(Origin::Validation));
+            }
             let learning_rate = self.learning_rate();
             let done = Epoch { epoch, epochs: self.epochs, loss, learning_rate, validation };
             let is_best = self.monitor.improves(&done, &mut self.state.best);
-            let is_last = self.monitor.is_out_of_patience(epoch, self.state.best);
+            let is_last = self.is_out_of_patience(epoch);
             self.reports.epoch(&done, &self.net, listen)?;
             listen(Event::Epoch(&done));
-            if is_best {
-                self.save_best(listen)?;
-            }
+            // First what the run needs to go on, lest it lack the room.
             if due || is_last {
                 self.save(listen)?;
+            }
+            if is_best {
+                self.save_best(listen)?;
             }
             if is_best || due || is_last {
                 self.reports.saved(listen);
             }
             validated = done.validation.or(validated);
             if is_last {
-                listen(Event::StoppedEarly { best: self.state.best.map_or(0, |best| best.epoch) });
+                self.stopped_early(listen);
                 break;
             }
         }
         Ok(TrainSummary {
             checkpoint: self.last_saved.clone().unwrap_or_default(),
-            best: self.state.best.map(|_| self.best_path()),
+            best: self.state.best.as_ref().map(|_| self.best_path()),
             validation: validated,
             interrupted,
         })
+    }
+
+    fn is_out_of_patience(&self, epoch: u32) -> bool {
+        self.monitor.is_out_of_patience(epoch, self.state.best.as_ref(), self.monitored_since)
+    }
+
+    fn stopped_early(&self, listen: &mut dyn FnMut(Event<'_>)) {
+        listen(Event::StoppedEarly { best: self.state.best.as_ref().map_or(0, |best| best.epoch) });
     }
 
     /// Ends what is counted from one epoch to the next.
@@ -245,10 +275,10 @@ impl<'a> Run<'a> {
             let (batch, learning_rate) = (batch?, self.learning_rate());
             let (terms, loss) = self.step(&batch, learning_rate)?;
             let step = self.steps_per_epoch - (end - self.state.step);
-            self.last = LastStep { epoch, step, loss, learning_rate, samples: batch.samples.clone() };
+            let last = LastStep { epoch, step, loss, learning_rate, samples: batch.samples.clone() };
+            self.before_last = std::mem::replace(&mut self.last, last);
             if !loss.is_finite() {
-                let origin = self.origin(&batch)?;
-                return Err(self.diverged(origin));
+                return Err(self.explain(&batch));
             }
             self.state.loss_sum += loss;
             let step = Step {
@@ -282,7 +312,7 @@ impl<'a> Run<'a> {
         let Loss { terms, classes, gradients } = self.loss.compute(&views, &batch.truths, height, width);
         let mut loss = terms.total(&self.loss.config);
         if self.penalty != Penalty::default() {
-            loss += regularisation(self.penalty, &self.net.params()?);
+            loss += self.net.regularisation(self.penalty)?;
         }
         self.state.step += 1;
         if !loss.is_finite() {
@@ -301,16 +331,36 @@ impl<'a> Run<'a> {
         Ok((terms, loss))
     }
 
-    /// Where the numbers of a step went wrong.
-    fn origin(&self, batch: &Batch) -> Result<Origin, TrainError> {
-        if let Some(origin) = bad_parameter(&self.detector, &self.net.params()?) {
-            return Ok(origin);
+    /// The error of a step whose loss is not finite.
+    fn explain(&mut self, batch: &Batch) -> TrainError {
+        let origin = || -> Result<Origin, TrainError> {
+            if let Some(origin) = bad_parameter(&self.detector, &self.net.params()?) {
+                return Ok(origin);
+            }
+            let channels = self.detector.preprocess.channels;
+            let shape = [batch.samples.len(), channels, batch.height, batch.width];
+            Ok(self.net.first_non_finite(&batch.images, shape)?.map_or(Origin::Loss, Origin::Layer))
+        };
+        match origin() {
+            Ok(origin @ Origin::Parameter { .. }) => {
+                // It was the step before that moved them.
+                self.last = std::mem::take(&mut self.before_last);
+                self.diverged(origin)
+            }
+            Ok(origin) => self.diverged(origin),
+            Err(error) => error,
         }
-        let shape = [batch.samples.len(), self.detector.preprocess.channels, batch.height, batch.width];
-        Ok(self.net.first_non_finite(&batch.images, shape)?.map_or(Origin::Loss, Origin::Layer))
     }
 
-    /// The last step was the one that `origin` spoiled.
+    /// Whether the last step left all parameters finite.
+    fn check_parameters(&self) -> Result<(), TrainError> {
+        match bad_parameter(&self.detector, &self.net.params()?) {
+            Some(origin) => Err(self.diverged(origin)),
+            None => Ok(()),
+        }
+    }
+
+    /// What the last step spoiled.
     fn diverged(&self, origin: Origin) -> TrainError {
         let LastStep { epoch, step, loss, learning_rate, samples } = &self.last;
         let image = |sample: &usize| self.dataset.samples[*sample].image.clone();
@@ -362,10 +412,8 @@ impl<'a> Run<'a> {
 
     /// Saves all that the run needs to go on.
     fn save(&mut self, listen: &mut dyn FnMut(Event<'_>)) -> Result<(), TrainError> {
+        self.check_parameters()?;
         let live = self.net.params()?;
-        if let Some(origin) = bad_parameter(&self.detector, &live) {
-            return Err(self.diverged(origin));
-        }
         let (params, live) = match &self.average {
             Some(average) => (average.params().clone(), Some(live)),
             None => (live, None),
@@ -415,19 +463,40 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Whether the training images are as many as the resumed run had: its place in the epoch is counted in them.
-fn check_images(state: &TrainingState, dataset: &Dataset, checkpoint: &str) -> Result<(), TrainError> {
+/// Whether a resumed run has epochs left, and its place in them is one that its data has.
+fn check_place(
+    state: &TrainingState,
+    dataset: &Dataset,
+    training: &TrainingConfig,
+    checkpoint: &str,
+) -> Result<(), TrainError> {
+    let refuse = |what: String| Err(TrainError::Weights { path: checkpoint.into(), what });
     let (before, now) = (state.images, dataset.samples.len() as u64);
-    if before == 0 || before == now {
-        return Ok(());
-    }
-    Err(TrainError::Weights {
-        path: checkpoint.into(),
-        what: format!(
+    if before != 0 && before != now {
+        return refuse(format!(
             "the run was training on {before} images and the spec's data has {now}; give it the same images, or start a new run \
              from its weights with pretrain_model_path"
-        ),
-    })
+        ));
+    }
+    if state.epoch >= training.num_epochs {
+        return refuse(format!(
+            "the run has completed {} epochs and the spec asks for {}; raise num_epochs to go on",
+            state.epoch, training.num_epochs
+        ));
+    }
+    let steps = now.div_ceil(u64::from(training.batch_size_per_gpu));
+    let epochs = u64::from(state.epoch);
+    if !(epochs * steps..(epochs + 1) * steps).contains(&state.step) {
+        return refuse(format!("step {} is not in epoch {}; the file is damaged", state.step, epochs + 1));
+    }
+    let classes = dataset.classes.len();
+    let fits = |state: &ClassWeighting| {
+        [state.weights.len(), state.losses.len(), state.rows.len()].iter().all(|len| *len == classes)
+    };
+    if !state.class_weighting.as_ref().is_none_or(fits) {
+        return refuse("its class weights are not for its classes; the file is damaged".into());
+    }
+    Ok(())
 }
 
 fn freeze(spec: &Checked, detector: &Detector) -> Freeze {

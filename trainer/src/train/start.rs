@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use oxidet_graph::{Checkpoint, Detector, Params, TrainingState};
+use oxidet_graph::{Checkpoint, Conv2d, Detector, NodeId, Op, Params, TrainingState};
 use oxidet_proto::container::Passphrase;
 use oxidet_proto::lint::Checked;
 use oxidet_proto::spec::Difference;
@@ -99,11 +99,18 @@ fn resume(
 
 /// Whether a model is the network of the spec but for the widths of its layers.
 fn check_pruned(model: &Detector, spec: &Detector) -> Result<(), String> {
-    let names = |detector: &Detector| -> Vec<String> {
-        detector.graph.nodes().iter().map(|node| node.name.clone()).collect()
-    };
+    /// The nodes of a network, all of one width.
+    fn nodes(detector: &Detector) -> Vec<(&str, Op, &[NodeId])> {
+        let without_width = |op: Op| match op {
+            Op::Conv2d(conv) => Op::Conv2d(Conv2d { filters: 0, groups: conv.groups.min(2), ..conv }),
+            Op::ChannelSlice { .. } => Op::ChannelSlice { start: 0, len: 0 },
+            op => op,
+        };
+        let nodes = detector.graph.nodes().iter();
+        nodes.map(|node| (node.name.as_str(), without_width(node.op), &node.inputs[..])).collect()
+    }
     let same = [
-        ("network (arch, nlayers)", model.arch == spec.arch && names(model) == names(spec)),
+        ("network (arch, nlayers)", model.arch == spec.arch && nodes(model) == nodes(spec)),
         ("classes", model.classes == spec.classes),
         ("anchors or grid_xy_extend", model.geometry() == spec.geometry()),
         ("input size, channels, depth or image_mean", model.preprocess == spec.preprocess),

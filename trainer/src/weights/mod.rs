@@ -87,7 +87,24 @@ pub fn load(bytes: &[u8], detector: &Detector, start: Params) -> Result<(Params,
         },
         Err(error) => return Err(error.into()),
     };
-    load_source(&source, detector, start)
+    let (params, report) = load_source(&source, detector, start)?;
+    check_numbers(&params)?;
+    Ok((params, report))
+}
+
+/// Whether all numbers are some, and no kernel is all 0: such a file is damaged or was never trained.
+fn check_numbers(params: &Params) -> Result<(), LoadError> {
+    for (name, tensor) in params.iter() {
+        if tensor.data().iter().any(|value| !value.is_finite()) {
+            return Err(LoadError::Unsound(format!(
+                "`{name}` would have values that are not finite; is the file whole?"
+            )));
+        }
+        if name.ends_with("/kernel") && tensor.data().iter().all(|value| *value == 0.0) {
+            return Err(LoadError::Unsound(format!("all of `{name}` would be 0; is the file whole?")));
+        }
+    }
+    Ok(())
 }
 
 fn load_source(

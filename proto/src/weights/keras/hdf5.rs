@@ -13,6 +13,12 @@ use crate::weights::{Array, Format, WeightsError, element_count};
 /// Networks inside networks inside networks …
 const MAX_DEPTH: usize = 16;
 
+/// Values of a chunk that may be larger than its dataset: writers choose some round size for small ones.
+const MAX_CHUNK: u64 = 1 << 20;
+
+/// Bytes that a group takes up at least.
+const LEAST_GROUP: usize = 16;
+
 fn damaged(what: impl std::fmt::Display) -> WeightsError {
     WeightsError::damaged(Format::Keras, what)
 }
@@ -25,7 +31,8 @@ pub(super) fn read(bytes: &[u8], config: Option<&Value>) -> Result<Weights, Weig
     let own_config = attributes.get("model_config").and_then(AttrValue::as_str);
     let own_config = own_config.and_then(|json| serde_json::from_str::<Value>(json).ok());
     let config = config.or(own_config.as_ref());
-    let mut reader = Reader { arrays: Vec::new(), left: bytes.len().saturating_mul(4) };
+    let mut reader =
+        Reader { arrays: Vec::new(), left: bytes.len().saturating_mul(4), groups: bytes.len() / LEAST_GROUP };
 
     let groups = root.groups().map_err(damaged)?;
     let mut backend = attributes.get("backend").and_then(AttrValue::as_str).map(str::to_owned);
@@ -56,6 +63,8 @@ struct Reader {
     arrays: Vec<Array>,
     /// Values that may still be read. Compression makes files shorter than their content, but weights hardly.
     left: usize,
+    /// Groups that may still be visited.
+    groups: usize,
 }
 
 impl Reader {
@@ -117,6 +126,9 @@ impl Reader {
             return Err(damaged("its groups are nested too deeply"));
         }
         for object in group.groups().map_err(damaged)? {
+            // Groups may be linked to from many places: a small file can have endless paths.
+            self.groups =
+                self.groups.checked_sub(1).ok_or_else(|| damaged("its groups go on without end"))?;
             let child = group.group(&object).map_err(damaged)?;
             if matches!(object.as_str(), "layers" | "_layer_checkpoint_dependencies") {
                 self.objects(&child, prefix, names, depth + 1)?;
@@ -165,6 +177,12 @@ impl Reader {
         let count = element_count(&shape).ok_or_else(|| failed(&"it is too large"))?;
         self.left =
             self.left.checked_sub(count).ok_or_else(|| failed(&"it is larger than the file allows"))?;
+        // A chunk is unpacked whole, whatever the dataset shows of it.
+        let chunk = dataset.chunk_shape().map_err(|error| failed(&error))?.unwrap_or_default();
+        let chunk = chunk.iter().try_fold(1u64, |product, extent| product.checked_mul(*extent));
+        if chunk.is_none_or(|values| values > MAX_CHUNK.max(count as u64)) {
+            return Err(failed(&"its chunks are larger than the file allows"));
+        }
         let values = dataset.read_f32().map_err(|error| failed(&error))?;
         if values.len() != count {
             return Err(failed(&"it has not as many values as its shape says"));

@@ -116,12 +116,13 @@ fn state_dict(pickle: &Pickle) -> Result<Vec<(&str, &Tensor)>, WeightsError> {
                 _ => {}
             }
         }
-        if !tensors.is_empty() && key.is_empty() {
-            return Ok(tensors);
-        }
-        if !tensors.is_empty() {
+        // A number of its own, such as the loss so far, is no layer.
+        if tensors.iter().any(|(_, tensor)| !tensor.shape.is_empty()) {
             found.push((key, tensors));
         }
+    }
+    if let Some(whole) = found.iter().position(|(key, _)| key.is_empty()) {
+        return Ok(found.swap_remove(whole).1);
     }
     let likeliest = STATE_DICT_KEYS.iter().find_map(|key| found.iter().position(|(name, _)| name == key));
     match (likeliest, found.len()) {

@@ -21,7 +21,6 @@ pub(super) struct Id(usize);
 pub(super) struct Storage {
     pub(super) element: Element,
     pub(super) key: String,
-    pub(super) len: usize,
 }
 
 /// A view of a storage.
@@ -340,6 +339,12 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
+    /// Counts a copy of something that may be long: a few instructions must not make many.
+    fn copy(&mut self, len: usize) -> Result<(), WeightsError> {
+        self.copies = self.copies.checked_sub(len).ok_or_else(|| damaged("its pickle copies without end"))?;
+        Ok(())
+    }
+
     /// `('storage', type, key, device, length)`, in older files followed by a view, which must be none.
     fn persistent(&mut self) -> Result<(), WeightsError> {
         let id = self.pop()?;
@@ -354,8 +359,10 @@ impl<'a> Machine<'a> {
             let what = "its tensors share storages in a way that torch gave up in 2018; save it again with a later torch";
             return Err(WeightsError::unsupported(Format::Torch, what));
         }
-        let storage = Storage { element, key: self.as_text(*key)?.to_owned(), len: self.as_size(*len)? };
-        self.push(Value::Storage(storage));
+        self.as_size(*len)?;
+        let key = self.as_text(*key)?.to_owned();
+        self.copy(key.len())?;
+        self.push(Value::Storage(Storage { element, key }));
         Ok(())
     }
 
@@ -379,11 +386,7 @@ impl<'a> Machine<'a> {
             (Function::OrderedDict, [items]) => {
                 let items = self.as_list(*items)?;
                 let dict = items.iter().map(|item| self.as_pair(*item)).collect::<Result<Vec<_>, _>>()?;
-                // The only copy of something long: a few instructions must not make many.
-                self.copies = self
-                    .copies
-                    .checked_sub(dict.len())
-                    .ok_or_else(|| damaged("its pickle copies without end"))?;
+                self.copy(dict.len())?;
                 Value::Dict(dict)
             }
             (Function::RebuildParameter | Function::Size, [same, ..]) => {
