@@ -197,6 +197,13 @@ fn giants_are_refused() {
     assert!(error.contains("beyond its storage"), "{error}");
     let error = tensor(b"K\x02K\x02\x86", b"K\x01\x85").to_string();
     assert!(error.contains("beyond its storage"), "{error}");
+    // A long name of a storage, recalled over and over.
+    let mut pickle = b"\x80\x02(X\x07\0\0\0storagectorch\nFloatStorage\nX\xe8\x03\0\0".to_vec();
+    pickle.extend_from_slice(&[b'k'; 1000]);
+    pickle.extend_from_slice(b"X\x03\0\0\0cpuK\x01tq\0");
+    pickle.extend_from_slice(&b"0h\0Q".repeat(100));
+    let error = torch(&pickle).to_string();
+    assert!(error.contains("without end"), "{error}");
     // A text of 4 GB, a stack that is empty, a list in itself.
     for pickle in [
         &b"\x80\x02X\xff\xff\xff\xff"[..],
