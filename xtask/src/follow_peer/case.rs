@@ -72,7 +72,7 @@ pub const BUILT_IN: [Case; 5] = [
         network: r#"arch: "cspdarknet_tiny_3l" activation: "relu" small_anchor_shape: "[(12, 12), (25, 25), (40, 40)]""#,
         training: "
   learning_rate { soft_start_cosine_annealing_schedule {
-    min_learning_rate: 1e-7 max_learning_rate: 1e-5 soft_start: 0.2
+    min_learning_rate: 1e-9 max_learning_rate: 2e-7 soft_start: 0.2
   } }
   regularizer { type: L2 weight: 1e-3 }
   optimizer { sgd { momentum: 0.9 nesterov: true } }",
@@ -84,7 +84,7 @@ pub const BUILT_IN: [Case; 5] = [
   small_anchor_shape: "[(12, 12), (25, 25), (40, 40)]" small_grid_xy_extend: 0.2"#,
         training: "
   learning_rate { soft_start_annealing_schedule {
-    min_learning_rate: 1e-6 max_learning_rate: 1e-4 soft_start: 0.2 annealing: 0.5
+    min_learning_rate: 1e-7 max_learning_rate: 2e-5 soft_start: 0.2 annealing: 0.5
   } }
   regularizer { type: L1 weight: 3e-6 }
   optimizer { adam { epsilon: 1e-7 beta1: 0.9 beta2: 0.999 } }",
