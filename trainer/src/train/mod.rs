@@ -4,7 +4,9 @@
 //! it is in, save and return.
 
 mod diverged;
+mod files;
 mod monitor;
+mod prepare;
 mod resume;
 mod run;
 mod start;

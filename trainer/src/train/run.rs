@@ -1,35 +1,23 @@
 //! The training loop.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use candle_core::Device;
-use oxidet_graph::{
-    Checkpoint, ClassWeighting, Detector, Params, TrainingState, ap_mode_from_spec, nms_from_spec,
-};
-use oxidet_proto::lint::Checked;
-use oxidet_proto::spec::TrainingConfig;
+use oxidet_graph::{Detector, Params, TrainingState};
 use oxidet_vision::decode;
 
 use super::diverged::{Divergence, Origin, bad_parameter};
 use super::monitor::Monitor;
-use super::start::{Start, start};
 use super::{Epoch, Event, Found, Step, TrainError, TrainRequest, TrainSummary, Validation};
 use crate::average::MovingAverage;
-use crate::checkpoint_file::{write_atomically, write_checkpoint};
 use crate::class_weighting;
-use crate::data::{
-    Batch, CacheBudget, Dataset, DatasetRequest, ImageStore, LoaderSettings, Split, TrainLoader,
-    TrainingData, TrainingSettings,
-};
-use crate::evaluate::{DEFAULT_SCORE, Evaluation};
+use crate::data::{Batch, Dataset, ImageStore, TrainLoader};
+use crate::evaluate::Evaluation;
 use crate::interp::{Executor, TrainNet};
 use crate::kernel::optimizer::Penalty;
-use crate::loss::{Loss, LossConfig, LossTerms, YoloLoss};
-use crate::net::{self, Freeze, NetConfig};
-use crate::optimizer::{Optimizer, penalty_from_spec, rule_from_spec};
+use crate::loss::{Loss, LossTerms, YoloLoss};
+use crate::optimizer::Optimizer;
 use crate::report::Reports;
 use crate::schedule::Schedule;
 
@@ -51,7 +39,7 @@ pub fn train(
 
 /// What a divergence is reported with.
 #[derive(Default)]
-struct LastStep {
+pub(super) struct LastStep {
     epoch: u32,
     step: u64,
     loss: f64,
@@ -60,139 +48,37 @@ struct LastStep {
 }
 
 /// A run between two steps.
-struct Run<'a> {
-    request: TrainRequest<'a>,
-    detector: Detector,
-    net: TrainNet,
-    optimizer: Optimizer,
-    average: Option<MovingAverage>,
-    penalty: Penalty,
-    schedule: Schedule,
-    monitor: Monitor,
+pub(super) struct Run<'a> {
+    pub(super) request: TrainRequest<'a>,
+    pub(super) detector: Detector,
+    pub(super) net: TrainNet,
+    pub(super) optimizer: Optimizer,
+    pub(super) average: Option<MovingAverage>,
+    pub(super) penalty: Penalty,
+    pub(super) schedule: Schedule,
+    pub(super) monitor: Monitor,
     /// The epoch after which monitoring began.
-    monitored_since: u32,
-    last: LastStep,
-    before_last: LastStep,
+    pub(super) monitored_since: u32,
+    pub(super) last: LastStep,
+    pub(super) before_last: LastStep,
     /// The checkpoint to go back to.
-    last_saved: Option<PathBuf>,
+    pub(super) last_saved: Option<PathBuf>,
     /// The spec that checkpoints carry.
-    spec_text: String,
-    loss: YoloLoss,
-    dataset: Arc<Dataset>,
-    loader: TrainLoader,
-    validation: Dataset,
-    validation_images: ImageStore,
-    evaluation: Evaluation,
-    reports: Reports,
-    state: TrainingState,
-    epochs: u32,
-    checkpoint_interval: u32,
-    steps_per_epoch: u64,
+    pub(super) spec_text: String,
+    pub(super) loss: YoloLoss,
+    pub(super) dataset: Arc<Dataset>,
+    pub(super) loader: TrainLoader,
+    pub(super) validation: Dataset,
+    pub(super) validation_images: ImageStore,
+    pub(super) evaluation: Evaluation,
+    pub(super) reports: Reports,
+    pub(super) state: TrainingState,
+    pub(super) epochs: u32,
+    pub(super) checkpoint_interval: u32,
+    pub(super) steps_per_epoch: u64,
 }
 
 impl<'a> Run<'a> {
-    fn prepare(request: &TrainRequest<'a>, listen: &mut dyn FnMut(Event<'_>)) -> Result<Self, TrainError> {
-        let spec = request.spec;
-        let (training, eval) = (spec.training(), spec.eval());
-        let missing =
-            |what: &str| TrainError::Spec(format!("training_config.{what} is not set; training needs it"));
-        let rule =
-            training.optimizer.as_ref().and_then(rule_from_spec).ok_or_else(|| missing("optimizer"))?;
-        let schedule = training
-            .learning_rate
-            .as_ref()
-            .and_then(Schedule::from_spec)
-            .ok_or_else(|| missing("learning_rate"))?;
-
-        let detector = net::build(&NetConfig::from_spec(spec))?;
-        let start = start(spec, detector, request.passphrase)?;
-        let Start { detector, params, mut state, loaded, changes, spec: spec_text } = start;
-
-        let open = DatasetRequest::new(spec, request.images.bad_images);
-        let dataset = Dataset::open(&open, Split::Train)?;
-        let validation = Dataset::open(&open, Split::Validation)?;
-        listen(Event::Data { train: &dataset.summary, validation: &validation.summary });
-        listen(Event::Network { detector: &detector, parameters: detector.graph.param_count() });
-        if let Some(loaded) = &loaded {
-            listen(Event::Weights(loaded));
-        }
-        if let Some(path) = &training.resume_model_path {
-            listen(Event::Resumed { epoch: state.epoch, changes: &changes });
-            check_place(&state, &dataset, training, path)?;
-        }
-        state.images = dataset.samples.len() as u64;
-        let monitor = Monitor::from_spec(training);
-        // What another monitor found cannot be compared.
-        state.best = state.best.filter(|best| monitor.found(best));
-
-        // Where there is an average, it is what checkpoints have as their parameters.
-        let live = state.live.take();
-        let average = training.model_ema.then(|| MovingAverage::new(params.clone()));
-        let params = live.unwrap_or(params);
-        let net = TrainNet::new(&detector, &params, freeze(spec, &detector), &Device::Cpu)?;
-        let penalty = penalty_from_spec(training.regularizer.as_ref());
-        let optimizer = Optimizer::new(rule, penalty, net.trained(), &state.slots).map_err(|what| {
-            TrainError::Weights {
-                path: training.resume_model_path.clone().unwrap_or_default().into(),
-                what: format!(
-                    "the checkpoint lacks the optimiser's {what}; it was trained with another optimizer"
-                ),
-            }
-        })?;
-        let reports = Reports::new(request, &detector, &state, &dataset, &validation);
-        let budget = CacheBudget::new(request.images.cache_bytes);
-        let validation_images = ImageStore::new(&validation, detector.preprocess.depth, budget.clone());
-        let dataset = Arc::new(dataset);
-        let images = ImageStore::new(&dataset, detector.preprocess.depth, budget);
-        let data = TrainingData::new(dataset.clone(), images, TrainingSettings::from_spec(spec, state.seed));
-        let steps_per_epoch = data.steps_per_epoch();
-        let settings =
-            LoaderSettings { workers: training.n_workers as usize, queue: training.max_queue_size as usize };
-        let loader = TrainLoader::new(data, training.num_epochs.into(), settings, state.step);
-        let mut loss = LossConfig::from_spec(spec.yolov4(), spec.class_weighting(), spec.classes());
-        if spec.class_weighting().enable_auto {
-            let state =
-                state.class_weighting.get_or_insert_with(|| class_weighting::start(&loss.class_weights));
-            loss.class_weights.clone_from(&state.weights);
-        } else {
-            state.class_weighting = None;
-        }
-        let evaluation = Evaluation {
-            preprocess: detector.preprocess.clone(),
-            nms: nms_from_spec(spec.nms()),
-            batch_size: eval.batch_size as usize,
-            mode: ap_mode_from_spec(eval.average_precision_mode),
-            iou_threshold: eval.matching_iou_threshold,
-            score_threshold: DEFAULT_SCORE,
-        };
-        Ok(Self {
-            request: *request,
-            loss: YoloLoss { config: loss, heads: detector.geometry(), classes: detector.classes.len() },
-            dataset,
-            loader,
-            validation_images,
-            detector,
-            net,
-            optimizer,
-            average,
-            penalty,
-            schedule,
-            monitor,
-            last: LastStep::default(),
-            before_last: LastStep::default(),
-            monitored_since: state.epoch,
-            last_saved: training.resume_model_path.as_ref().map(PathBuf::from),
-            spec_text,
-            validation,
-            evaluation,
-            reports,
-            state,
-            epochs: training.num_epochs,
-            checkpoint_interval: training.checkpoint_interval.max(1),
-            steps_per_epoch,
-        })
-    }
-
     fn go(&mut self, listen: &mut dyn FnMut(Event<'_>)) -> Result<TrainSummary, TrainError> {
         let mut validated = None;
         let mut interrupted = false;
@@ -353,7 +239,7 @@ impl<'a> Run<'a> {
     }
 
     /// Whether the last step left all parameters finite.
-    fn check_parameters(&self) -> Result<(), TrainError> {
+    pub(super) fn check_parameters(&self) -> Result<(), TrainError> {
         match bad_parameter(&self.detector, &self.net.params()?) {
             Some(origin) => Err(self.diverged(origin)),
             None => Ok(()),
@@ -376,7 +262,7 @@ impl<'a> Run<'a> {
     }
 
     /// The weights that are validated and shipped: the moving average where there is one.
-    fn weights(&self) -> Result<Params, TrainError> {
+    pub(super) fn weights(&self) -> Result<Params, TrainError> {
         match &self.average {
             Some(average) => Ok(average.params().clone()),
             None => Ok(self.net.params()?),
@@ -409,98 +295,4 @@ impl<'a> Run<'a> {
         )?;
         Ok(Validation { report, loss: loss / total as f64, found })
     }
-
-    /// Saves all that the run needs to go on.
-    fn save(&mut self, listen: &mut dyn FnMut(Event<'_>)) -> Result<(), TrainError> {
-        self.check_parameters()?;
-        let live = self.net.params()?;
-        let (params, live) = match &self.average {
-            Some(average) => (average.params().clone(), Some(live)),
-            None => (live, None),
-        };
-        let slots = self.optimizer.slots(self.net.trained());
-        let training = Some(TrainingState { slots, live, ..self.state.clone() });
-        let (arch, epoch) = (&self.detector.arch, self.state.epoch);
-        // A run stopped inside an epoch saves beside the checkpoint of the epoch before.
-        let inside = self.state.step > u64::from(epoch) * self.steps_per_epoch;
-        let suffix = if inside { "_interrupted" } else { "" };
-        let path = self.weights_dir().join(format!("yolov4_{arch}_epoch_{epoch:03}{suffix}.tlt"));
-        self.write(&path, params, training)?;
-        listen(Event::Saved { path: &path });
-        self.last_saved = Some(path);
-        Ok(())
-    }
-
-    /// Saves the weights alone.
-    fn save_best(&self, listen: &mut dyn FnMut(Event<'_>)) -> Result<(), TrainError> {
-        let path = self.best_path();
-        self.write(&path, self.weights()?, None)?;
-        listen(Event::Best { path: &path });
-        Ok(())
-    }
-
-    fn write(&self, path: &Path, params: Params, training: Option<TrainingState>) -> Result<(), TrainError> {
-        let (detector, spec) = (self.detector.clone(), self.spec_text.clone());
-        let checkpoint = Checkpoint { detector, params, spec, training };
-        Ok(write_checkpoint(path, &checkpoint, self.request.passphrase)?)
-    }
-
-    fn best_path(&self) -> PathBuf {
-        self.weights_dir().join(format!("yolov4_{}_best.tlt", self.detector.arch))
-    }
-
-    fn weights_dir(&self) -> PathBuf {
-        self.request.results_dir.join("weights")
-    }
-
-    /// Makes the folders and the class list.
-    fn prepare_folder(&self) -> Result<(), TrainError> {
-        let weights = self.weights_dir();
-        fs::create_dir_all(&weights).map_err(|source| TrainError::Io { path: weights.clone(), source })?;
-        let path = self.request.results_dir.join("model_output_labels.txt");
-        write_atomically(&path, self.detector.classes.join("\n").as_bytes())
-            .map_err(|source| TrainError::Io { path, source })
-    }
-}
-
-/// Whether a resumed run has epochs left, and its place in them is one that its data has.
-fn check_place(
-    state: &TrainingState,
-    dataset: &Dataset,
-    training: &TrainingConfig,
-    checkpoint: &str,
-) -> Result<(), TrainError> {
-    let refuse = |what: String| Err(TrainError::Weights { path: checkpoint.into(), what });
-    let (before, now) = (state.images, dataset.samples.len() as u64);
-    if before != 0 && before != now {
-        return refuse(format!(
-            "the run was training on {before} images and the spec's data has {now}; give it the same images, or start a new run \
-             from its weights with pretrain_model_path"
-        ));
-    }
-    if state.epoch >= training.num_epochs {
-        return refuse(format!(
-            "the run has completed {} epochs and the spec asks for {}; raise num_epochs to go on",
-            state.epoch, training.num_epochs
-        ));
-    }
-    let steps = now.div_ceil(u64::from(training.batch_size_per_gpu));
-    let epochs = u64::from(state.epoch);
-    if !(epochs * steps..(epochs + 1) * steps).contains(&state.step) {
-        return refuse(format!("step {} is not in epoch {}; the file is damaged", state.step, epochs + 1));
-    }
-    let classes = dataset.classes.len();
-    let fits = |state: &ClassWeighting| {
-        [state.weights.len(), state.losses.len(), state.rows.len()].iter().all(|len| *len == classes)
-    };
-    if !state.class_weighting.as_ref().is_none_or(fits) {
-        return refuse("its class weights are not for its classes; the file is damaged".into());
-    }
-    Ok(())
-}
-
-fn freeze(spec: &Checked, detector: &Detector) -> Freeze {
-    let net = spec.yolov4();
-    let blocks: Vec<u16> = net.freeze_blocks.iter().map(|block| *block as u16).collect();
-    Freeze::new(&detector.graph, &blocks, net.freeze_bn)
 }
