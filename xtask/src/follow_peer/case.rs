@@ -1,7 +1,7 @@
 //! What is trained: specs of the user's, or built-in ones that between them use every part of the loss and the optimisers.
 //!
-//! Rates are those NVIDIA's examples train with. At ten times as much, rounding alone carries two runs of the same code apart by
-//! more than a per cent within fifty steps, PyTorch's in single and in double precision as well.
+//! Rates are as high as fifty steps allow: ReLU and max pooling pass gradients on or not by what rounding decides, and every step
+//! makes more of it. At 1e-3 the losses of `cspdarknet_tiny` in PyTorch's own single and double precision are two per cent apart.
 
 use std::path::Path;
 
