@@ -58,7 +58,12 @@ dataset_config {{
 }}
 "#
     );
-    let parsed = parse_experiment("spec.txt", &text).unwrap_or_else(|problems| panic!("{problems}"));
+    checked(&text)
+}
+
+/// A spec text, checked for training.
+pub fn checked(text: &str) -> Checked {
+    let parsed = parse_experiment("spec.txt", text).unwrap_or_else(|problems| panic!("{problems}"));
     check(parsed, Verb::Train).unwrap_or_else(|problems| panic!("{problems}"))
 }
 

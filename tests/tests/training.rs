@@ -5,9 +5,8 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use oxidet_proto::container::Passphrase;
-use oxidet_proto::lint::{Checked, Verb, check};
-use oxidet_proto::spec::parse_experiment;
-use oxidet_tests::squares::{draw, request, run, spec};
+use oxidet_proto::lint::Checked;
+use oxidet_tests::squares::{checked, draw, request, run, spec};
 use oxidet_trainer::checkpoint_file::read_checkpoint;
 use oxidet_trainer::train::{Event, TrainSummary, train};
 
@@ -80,8 +79,7 @@ fn a_run_with_everything_that_has_a_state_resumes_to_the_same_bytes() {
             spec(data.path(), &format!("{everything} {load}"), "mosaic_prob: 0.3").source().text().to_owned();
         let text =
             text + "class_weighting_config { enable_auto: true class_weighting { key: 'square' value: 2 } }";
-        let parsed = parse_experiment("spec.txt", &text).unwrap_or_else(|problems| panic!("{problems}"));
-        check(parsed, Verb::Train).unwrap_or_else(|problems| panic!("{problems}"))
+        checked(&text)
     };
     let (whole, _) = run(&with(""), &results.path().join("whole"), None, None);
     let parts = results.path().join("parts");
@@ -117,8 +115,7 @@ fn a_resumed_run_says_what_has_changed() {
     let load = format!("resume_model_path: '{}'", stopped.checkpoint.display());
     let resume = |change: &dyn Fn(&str) -> String| {
         let text = change(spec(data.path(), &load, "").source().text());
-        let parsed = parse_experiment("spec.txt", &text).unwrap_or_else(|problems| panic!("{problems}"));
-        check(parsed, Verb::Train).unwrap_or_else(|problems| panic!("{problems}"))
+        checked(&text)
     };
     let refused = resume(&|text| text.replace("batch_size_per_gpu: 4", "batch_size_per_gpu: 2"));
     let error = refusal(&refused, results.path());
@@ -175,8 +172,7 @@ fn a_diverging_run_names_where_it_began() {
         .text()
         .replace("max_learning_rate: 2e-3 soft_start: 0.1", "max_learning_rate: 1e30 soft_start: 0");
     let text = text.replace("num_epochs: 6 checkpoint_interval: 3", "num_epochs: 20 checkpoint_interval: 1");
-    let parsed = parse_experiment("spec.txt", &text).unwrap_or_else(|problems| panic!("{problems}"));
-    let spec = check(parsed, Verb::Train).unwrap_or_else(|problems| panic!("{problems}"));
+    let spec = checked(&text);
     let error = refusal(&spec, results.path());
     for part in ["training has diverged", "began with: ", ".png", "last good checkpoint", "max_learning_rate"]
     {
@@ -199,8 +195,7 @@ fn an_epoch_that_spoils_the_network_is_not_saved() {
         .text()
         .replace("max_learning_rate: 2e-3 soft_start: 0.1", "max_learning_rate: 1e30 soft_start: 0");
     let text = text.replace("checkpoint_interval: 3", "checkpoint_interval: 1");
-    let parsed = parse_experiment("spec.txt", &text).unwrap_or_else(|problems| panic!("{problems}"));
-    let spec = check(parsed, Verb::Train).unwrap_or_else(|problems| panic!("{problems}"));
+    let spec = checked(&text);
     // One step an epoch: its loss is still that of the network before.
     let error = refusal(&spec, results.path());
     for part in ["step 1 of epoch 1", ".png", "last good checkpoint: none yet"] {

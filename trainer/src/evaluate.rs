@@ -84,21 +84,11 @@ impl Evaluation {
         let forward = |batch: &Batch, out: &mut RawDetections| {
             Ok::<_, EvaluateError>(network.run(&batch.images, batch.samples.len(), out)?)
         };
-        self.pass(forward, dataset, store, each)
+        self.run_with(forward, dataset, store, each)
     }
 
-    /// As [`Evaluation::run`], with any function in place of the network; `progress` hears how many images are done.
+    /// As [`Evaluation::run`], with any function in place of the network.
     pub(crate) fn run_with<E: From<DataError>>(
-        &self,
-        forward: impl FnMut(&Batch, &mut RawDetections) -> Result<(), E>,
-        dataset: &Dataset,
-        store: &ImageStore,
-        progress: &mut dyn FnMut(usize),
-    ) -> Result<Report, E> {
-        self.pass(forward, dataset, store, &mut |image| progress(image.sample + 1))
-    }
-
-    fn pass<E: From<DataError>>(
         &self,
         mut forward: impl FnMut(&Batch, &mut RawDetections) -> Result<(), E>,
         dataset: &Dataset,

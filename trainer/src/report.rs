@@ -120,7 +120,7 @@ impl Reports {
             board: None,
             images_of: 0,
             validation: None,
-            examples: Examples::of(validation, &detector.preprocess),
+            examples: Examples::of(validation, detector.preprocess.depth),
             pace: Pace { since: Instant::now(), time: Duration::ZERO, images: 0 },
             told: BTreeSet::new(),
             detector: detector.clone(),

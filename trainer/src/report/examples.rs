@@ -3,13 +3,12 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use oxidet_vision::{Detection, Letterbox, Preprocess, PxBox};
+use oxidet_vision::{Detection, PxBox};
 use rayon::prelude::*;
 
 use crate::data::{Dataset, Object};
-use crate::evaluate::DEFAULT_SCORE;
+use crate::evaluate::{DEFAULT_SCORE, Evaluated};
 use crate::page::{colour, escape, thumbnail};
-use crate::train::Found;
 
 /// Images that are shown.
 const SHOWN: usize = 12;
@@ -28,7 +27,8 @@ pub(super) struct Examples {
 #[derive(Debug)]
 struct Shown {
     path: PathBuf,
-    letterbox: Letterbox,
+    /// Width and height, in pixels.
+    size: (usize, usize),
     objects: Vec<Object>,
     /// As a `data:` address; none when it could not be read.
     uri: Option<String>,
@@ -36,7 +36,7 @@ struct Shown {
 
 impl Examples {
     /// Chooses. Reads no image yet.
-    pub(super) fn of(dataset: &Dataset, preprocess: &Preprocess) -> Self {
+    pub(super) fn of(dataset: &Dataset, depth: u8) -> Self {
         let count = dataset.samples.len();
         let shown = count.min(SHOWN);
         let samples: Vec<usize> = (0..shown).map(|i| i * count / shown).collect();
@@ -44,12 +44,12 @@ impl Examples {
             let sample = &dataset.samples[*sample];
             Shown {
                 path: sample.image.clone(),
-                letterbox: Letterbox::new(sample.width, sample.height, preprocess.width, preprocess.height),
+                size: (sample.width, sample.height),
                 objects: sample.objects.clone(),
                 uri: None,
             }
         });
-        Self { images: images.collect(), samples, depth: preprocess.depth, loaded: false }
+        Self { images: images.collect(), samples, depth, loaded: false }
     }
 
     /// Their indices in the data set.
@@ -68,7 +68,7 @@ impl Examples {
     }
 
     /// The images with objects and detections, as HTML.
-    pub(super) fn html(&self, found: &[Found], classes: &[String]) -> String {
+    pub(super) fn html(&self, found: &[Evaluated], classes: &[String]) -> String {
         let of = |sample: usize| found.iter().find(|found| found.sample == sample);
         let figures = self.samples.iter().zip(&self.images).filter_map(|(sample, shown)| {
             Some(shown.figure(shown.uri.as_deref()?, &of(*sample)?.detections, classes))
@@ -78,10 +78,11 @@ impl Examples {
 }
 
 impl Shown {
-    fn figure(&self, uri: &str, detections: &[Detection], classes: &[String]) -> String {
-        let (width, height) = self.letterbox.image;
+    fn figure(&self, uri: &str, detections: &[Detection<PxBox>], classes: &[String]) -> String {
+        let (width, height) = self.size;
         let name = escape(&self.path.file_name().unwrap_or_default().to_string_lossy());
-        let detections: Vec<&Detection> = detections.iter().filter(|d| d.score >= DEFAULT_SCORE).collect();
+        let detections: Vec<&Detection<PxBox>> =
+            detections.iter().filter(|d| d.score >= DEFAULT_SCORE).collect();
         let mut svg = format!(
             "<svg class=\"shot\" viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{name}\">\n\
              <image href=\"{uri}\" width=\"{width}\" height=\"{height}\" preserveAspectRatio=\"none\"/>\n"
@@ -91,7 +92,7 @@ impl Shown {
         }
         // The best lie on top.
         for detection in detections.iter().rev() {
-            let b = self.letterbox.to_image(&detection.bbox);
+            let b = detection.bbox;
             let label = format!("{} {:.2}", escape(&classes[detection.class]), detection.score);
             let colour = colour(detection.class);
             svg += &rect("found", &b, &colour, &label);

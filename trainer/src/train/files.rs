@@ -10,9 +10,8 @@ use super::{Event, TrainError};
 use crate::checkpoint_file::{write_atomically, write_checkpoint};
 
 impl Run<'_> {
-    /// Saves all that the run needs to go on.
+    /// Saves all that the run needs to go on. Its parameters are finite.
     pub(super) fn save(&mut self, listen: &mut dyn FnMut(Event<'_>)) -> Result<(), TrainError> {
-        self.check_parameters()?;
         let live = self.net.params()?;
         let (params, live) = match &self.average {
             Some(average) => (average.params().clone(), Some(live)),

@@ -18,11 +18,11 @@ use oxidet_graph::Detector;
 use oxidet_proto::container::Passphrase;
 use oxidet_proto::lint::Checked;
 use oxidet_proto::spec::Difference;
-use oxidet_vision::Detection;
 use oxidet_vision::metrics::Report;
 
 use crate::checkpoint_file::CheckpointFileError;
 use crate::data::{DataError, ImageOptions, Summary};
+use crate::evaluate::Evaluated;
 use crate::interp::{ExecutorError, TrainNetError};
 use crate::loss::LossTerms;
 use crate::net::NetError;
@@ -149,16 +149,7 @@ pub struct Validation {
     /// Loss per image, without regularisation.
     pub loss: f64,
     /// Detections in some of the images.
-    pub found: Vec<Found>,
-}
-
-/// What was found in a validation image.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Found {
-    /// Its index in the data set.
-    pub sample: usize,
-    /// After suppression, on the canvas, best first.
-    pub detections: Vec<Detection>,
+    pub found: Vec<Evaluated>,
 }
 
 /// How a run ended.

@@ -9,7 +9,7 @@ use oxidet_vision::decode;
 
 use super::diverged::{Divergence, Origin, bad_parameter};
 use super::monitor::Monitor;
-use super::{Epoch, Event, Found, Step, TrainError, TrainRequest, TrainSummary, Validation};
+use super::{Epoch, Event, Step, TrainError, TrainRequest, TrainSummary, Validation};
 use crate::average::MovingAverage;
 use crate::class_weighting;
 use crate::data::{Batch, Dataset, ImageStore, TrainLoader};
@@ -89,13 +89,14 @@ impl<'a> Run<'a> {
                 self.stopped_early(listen);
                 break;
             }
-            let Some(loss) = self.epoch(epoch, listen)? else {
+            let loss = self.epoch(epoch, listen)?;
+            self.check_parameters()?;
+            let Some(loss) = loss else {
                 interrupted = true;
                 self.save(listen)?;
                 break;
             };
             self.end_epoch(epoch);
-            self.check_parameters()?;
             let due = epoch % self.checkpoint_interval == 0 || epoch == self.epochs;
             let validate = due || self.monitor.validates_every_epoch();
             let validation = if validate { Some(self.validate(listen)?) } else { None };
@@ -239,7 +240,7 @@ impl<'a> Run<'a> {
     }
 
     /// Whether the last step left all parameters finite.
-    pub(super) fn check_parameters(&self) -> Result<(), TrainError> {
+    fn check_parameters(&self) -> Result<(), TrainError> {
         match bad_parameter(&self.detector, &self.net.params()?) {
             Some(origin) => Err(self.diverged(origin)),
             None => Ok(()),
@@ -281,17 +282,16 @@ impl<'a> Run<'a> {
                 let terms = self.loss.compute(&maps, &batch.truths, height, width).terms;
                 loss += terms.total(&self.loss.config) * images as f64;
                 decode(&maps, &self.loss.heads, height, width, images, self.loss.classes, out);
-                for (image, sample) in batch.samples.iter().enumerate() {
-                    if self.reports.examples().contains(sample) {
-                        let detections = out.suppress(image, &self.evaluation.nms);
-                        found.push(Found { sample: *sample, detections });
-                    }
-                }
                 Ok::<_, TrainError>(())
             },
             &self.validation,
             &self.validation_images,
-            &mut |done| listen(Event::Validating { done, total }),
+            &mut |image| {
+                listen(Event::Validating { done: image.sample + 1, total });
+                if self.reports.examples().contains(&image.sample) {
+                    found.push(image);
+                }
+            },
         )?;
         Ok(Validation { report, loss: loss / total as f64, found })
     }

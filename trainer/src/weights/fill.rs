@@ -11,7 +11,7 @@ use oxidet_graph::{Conv2d, Detector, Node, NodeId, Op, ParamKind, Params, Tensor
 
 use super::scheme::{Counterpart, Scheme};
 use super::source::Source;
-use super::{Adaptation, LEAST_SHARE, LoadError, LoadReport, backbone, some};
+use super::{Adaptation, LEAST_SHARE, LoadError, LoadReport, some};
 
 /// Fills what can be filled.
 pub(super) fn fill(
@@ -33,11 +33,10 @@ pub(super) fn fill(
         missing: Vec::new(),
         backbone: (0, 0),
     };
-    let in_backbone: BTreeSet<NodeId> = backbone(detector).collect();
     for id in detector.graph.ids() {
         let node = detector.graph.node(id);
         if let Op::Conv2d(conv) = node.op {
-            filler.unit(id, node, conv, in_backbone.contains(&id))?;
+            filler.unit(id, node, conv)?;
         }
     }
     filler.finish()
@@ -68,7 +67,8 @@ struct Kernel {
 
 impl Filler<'_> {
     /// Fills a convolution and the batch norm behind it.
-    fn unit(&mut self, id: NodeId, node: &Node, conv: Conv2d, in_backbone: bool) -> Result<(), LoadError> {
+    fn unit(&mut self, id: NodeId, node: &Node, conv: Conv2d) -> Result<(), LoadError> {
+        let in_backbone = node.block.is_some();
         let norm = self.batch_norm_behind(id);
         let weights = conv.filters
             * (self.detector.graph.node(node.inputs[0]).channels / conv.groups)
