@@ -1,5 +1,8 @@
 //! A training step through candle's autograd, on any device.
 
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
 use candle_core::Tensor;
 use oxidet_graph::{NodeId, ParamKind};
 
@@ -23,31 +26,20 @@ impl Tape {
         shape: [usize; 4],
     ) -> Result<Vec<Vec<f32>>, TrainNetError> {
         self.heads.clear();
-        let mut maps: Vec<Option<Tensor>> = vec![None; net.detector.graph.nodes().len()];
-        maps[0] = Some(Tensor::from_slice(images, &shape, &net.device)?);
-        let mut batch_stats = Vec::new();
-        for step in &net.steps {
-            let slot = BatchStatsSlot::default();
-            let inputs: Vec<&Tensor> = step
-                .inputs
-                .iter()
-                .map(|id| maps[id.index()].as_ref().expect("a map is kept until its last reader ran"))
-                .collect();
-            let output = run(net, step, &inputs, &slot)
-                .map_err(|source| TrainNetError::Node { node: net.name(step.output).to_owned(), source })?;
-            if let (Some(norm), Some(stats)) = (step.kind.norm(), slot.take()) {
+        let (mut heads, mut batch_stats) = (BTreeMap::new(), Vec::new());
+        walk(net, images, shape, |step, output, stats| {
+            if let (Some(norm), Some(stats)) = (step.kind.norm(), stats.take()) {
                 batch_stats.push((norm, stats));
             }
-            maps[step.output.index()] = Some(output);
-            for id in &step.last_reads {
-                maps[id.index()] = None;
+            if net.detector.heads.iter().any(|head| head.output == step.output) {
+                heads.insert(step.output, output.clone());
             }
-        }
+            Ok(ControlFlow::Continue(()))
+        })?;
         for (norm, stats) in &batch_stats {
             net.follow(norm, stats)?;
         }
-        let heads = net.detector.heads.iter();
-        self.heads = heads.filter_map(|head| maps[head.output.index()].clone()).collect();
+        self.heads = net.detector.heads.iter().filter_map(|head| heads.get(&head.output).cloned()).collect();
         Ok(self.heads.iter().map(|head| head.flatten_all()?.to_vec1()).collect::<Result<_, _>>()?)
     }
 
@@ -88,24 +80,45 @@ pub(super) fn first_non_finite(
     images: &[f32],
     shape: [usize; 4],
 ) -> Result<Option<NodeId>, TrainNetError> {
+    let mut found = None;
+    walk(net, images, shape, |step, output, _| {
+        if output.flatten_all()?.to_vec1::<f32>()?.iter().any(|v| !v.is_finite()) {
+            found = Some(step.output);
+            return Ok(ControlFlow::Break(()));
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(found)
+}
+
+/// Runs the steps on images of shape `[N, C, H, W]` until `seen` has seen enough: it gets each step with its output and, of a batch
+/// norm, the statistics.
+fn walk(
+    net: &Network,
+    images: &[f32],
+    shape: [usize; 4],
+    mut seen: impl FnMut(&Step, &Tensor, &BatchStatsSlot) -> candle_core::Result<ControlFlow<()>>,
+) -> Result<(), TrainNetError> {
     let mut maps: Vec<Option<Tensor>> = vec![None; net.detector.graph.nodes().len()];
     maps[0] = Some(Tensor::from_slice(images, &shape, &net.device)?);
     for step in &net.steps {
+        let slot = BatchStatsSlot::default();
         let inputs: Vec<&Tensor> = step
             .inputs
             .iter()
             .map(|id| maps[id.index()].as_ref().expect("a map is kept until its last reader ran"))
             .collect();
-        let output = run(net, step, &inputs, &BatchStatsSlot::default())?.detach();
-        if output.flatten_all()?.to_vec1::<f32>()?.iter().any(|v| !v.is_finite()) {
-            return Ok(Some(step.output));
+        let output = run(net, step, &inputs, &slot)
+            .map_err(|source| TrainNetError::Node { node: net.name(step.output).to_owned(), source })?;
+        if seen(step, &output, &slot)?.is_break() {
+            break;
         }
         maps[step.output.index()] = Some(output);
         for id in &step.last_reads {
             maps[id.index()] = None;
         }
     }
-    Ok(None)
+    Ok(())
 }
 
 fn run(
