@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Detector, Params, ParamsError, Tensor};
 
-/// Latest version of the layout described in `docs/formats/checkpoint.md`. Version 2 adds `live/`; files without it are version 1.
-const FORMAT: u32 = 2;
+/// Latest version of the layout described in `docs/formats/checkpoint.md`. Version 2 adds `live/`, version 3 quantisers; a file has
+/// the least that describes it.
+const FORMAT: u32 = 3;
 const METADATA_KEY: &str = "oxidet";
 const SLOT_PREFIX: &str = "optimizer/";
 const LIVE_PREFIX: &str = "live/";
@@ -115,7 +116,11 @@ impl Checkpoint {
     pub fn to_bytes(&self) -> Vec<u8> {
         let has_live = self.training.as_ref().is_some_and(|training| training.live.is_some());
         let metadata = Metadata {
-            format: if has_live { FORMAT } else { 1 },
+            format: match (self.detector.graph.is_quantized(), has_live) {
+                (true, _) => FORMAT,
+                (false, true) => 2,
+                (false, false) => 1,
+            },
             version: env!("CARGO_PKG_VERSION").into(),
             detector: self.detector.clone(),
             spec: self.spec.clone(),

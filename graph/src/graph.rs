@@ -53,7 +53,7 @@ impl Graph {
     }
 
     /// The ids of all nodes, in order.
-    pub fn ids(&self) -> impl Iterator<Item = NodeId> + use<> {
+    pub fn ids(&self) -> impl DoubleEndedIterator<Item = NodeId> + use<> {
         (0..self.nodes.len()).map(NodeId)
     }
 
@@ -115,7 +115,7 @@ fn output_channels(op: &Op, inputs: &[usize]) -> Option<usize> {
         (Op::BatchNorm(_) | Op::Activation(_), [input]) => *input,
         (Op::Concat, [_, ..]) => inputs.iter().try_fold(0usize, |sum, c| sum.checked_add(*c))?,
         (Op::Add | Op::Scale, [a, b]) => (a == b).then_some(*a)?,
-        (Op::GlobalAveragePool, [input]) => *input,
+        (Op::GlobalAveragePool | Op::FakeQuantize, [input]) => *input,
         (Op::DropPath { rate }, [input]) => (0.0..1.0).contains(rate).then_some(*input)?,
         (Op::ChannelSlice { start, len }, [input]) => (start.checked_add(*len)? <= *input).then_some(*len)?,
         _ => return None,
@@ -221,6 +221,11 @@ impl GraphBuilder {
     /// Appends stochastic depth.
     pub fn drop_path(&mut self, name: impl Into<String>, input: NodeId, rate: f32) -> NodeId {
         self.push(name, Op::DropPath { rate }, &[input])
+    }
+
+    /// Appends a quantiser and dequantiser.
+    pub fn fake_quantize(&mut self, name: impl Into<String>, input: NodeId) -> NodeId {
+        self.push(name, Op::FakeQuantize, &[input])
     }
 
     /// Appends a selection of consecutive channels.

@@ -9,6 +9,7 @@
 
 mod activation;
 pub mod checkpoint;
+mod cost;
 mod detector;
 mod from_spec;
 mod graph;
@@ -16,6 +17,7 @@ pub mod onnx;
 mod op;
 mod params;
 pub mod pass;
+pub mod quantization;
 mod shape;
 
 pub use activation::Activation;

@@ -98,6 +98,9 @@ pub enum Op {
         /// Share of images left out, below 1.
         rate: f32,
     },
+    /// Rounds every value to the nearest that an INT8 engine can hold there: a quantiser and a dequantiser (Q/DQ). See
+    /// [`quantization`](crate::quantization).
+    FakeQuantize,
     /// Channels `start .. start + len` of the input.
     ChannelSlice {
         /// First channel kept.

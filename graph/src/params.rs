@@ -58,6 +58,8 @@ pub enum ParamKind {
     MovingMean,
     /// Running variance `[C]`; not trained.
     MovingVariance,
+    /// Largest magnitude that a quantiser represents `[1]`; not trained. 0 as long as it has seen no data.
+    Amax,
 }
 
 impl ParamKind {
@@ -70,12 +72,13 @@ impl ParamKind {
             Self::Beta => "beta",
             Self::MovingMean => "moving_mean",
             Self::MovingVariance => "moving_variance",
+            Self::Amax => "amax",
         }
     }
 
-    /// Whether gradient descent changes it (running statistics follow the data instead).
+    /// Whether gradient descent changes it (running statistics and ranges follow the data instead).
     pub fn is_trained(self) -> bool {
-        !matches!(self, Self::MovingMean | Self::MovingVariance)
+        !matches!(self, Self::MovingMean | Self::MovingVariance | Self::Amax)
     }
 
     /// The name of this parameter of `layer`: `<layer>/<kind>`.
@@ -120,15 +123,18 @@ impl Graph {
                         add(kind, vec![node.channels]);
                     }
                 }
+                Op::FakeQuantize => add(ParamKind::Amax, vec![1]),
                 _ => {}
             }
         }
         specs
     }
 
-    /// Number of parameters, running statistics included.
+    /// Number of parameters, running statistics included, ranges of quantisers not.
     pub fn param_count(&self) -> usize {
-        self.param_specs().iter().map(|spec| spec.shape.iter().product::<usize>()).sum()
+        let specs = self.param_specs();
+        let weights = specs.iter().filter(|spec| spec.kind != ParamKind::Amax);
+        weights.map(|spec| spec.shape.iter().product::<usize>()).sum()
     }
 }
 

@@ -99,9 +99,11 @@ impl Graph {
                 Op::Conv2d(conv) => windowed(conv.kernel, conv.stride, conv.padding)?,
                 Op::MaxPool(pool) => windowed(pool.kernel, pool.stride, pool.padding)?,
                 Op::Upsample { factor } => (input(0).height * factor, input(0).width * factor),
-                Op::BatchNorm(_) | Op::Activation(_) | Op::ChannelSlice { .. } | Op::DropPath { .. } => {
-                    (input(0).height, input(0).width)
-                }
+                Op::BatchNorm(_)
+                | Op::Activation(_)
+                | Op::ChannelSlice { .. }
+                | Op::DropPath { .. }
+                | Op::FakeQuantize => (input(0).height, input(0).width),
                 Op::GlobalAveragePool => (1, 1),
                 Op::Scale => {
                     let gate = input(1);

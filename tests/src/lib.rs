@@ -36,6 +36,7 @@ pub fn checkpoint(arch: &str, nlayers: u32, activation: &str, channels: usize) -
             match spec.kind {
                 ParamKind::MovingMean | ParamKind::Beta | ParamKind::Bias => *value = 0.1 * (i as f32).sin(),
                 ParamKind::MovingVariance | ParamKind::Gamma => *value = 1.0 + 0.2 * (i as f32).cos(),
+                ParamKind::Amax => *value = 4.0,
                 ParamKind::Kernel => {}
             }
         }

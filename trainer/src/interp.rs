@@ -18,6 +18,8 @@ pub use network::TrainedParam;
 pub use train::{TrainNet, TrainNetError};
 
 #[cfg(test)]
+mod quantized_tests;
+#[cfg(test)]
 mod reference;
 #[cfg(test)]
 mod tests;

@@ -12,6 +12,7 @@ pub mod batch_norm;
 mod bias;
 pub mod channels;
 pub mod conv;
+pub mod fake_quantize;
 pub mod global_average;
 pub mod max_pool;
 pub(crate) mod memory;

@@ -2,14 +2,33 @@
 
 use oxidet_proto::onnx::AttributeProto;
 
-use super::{INPUT, Writer};
-use crate::{Activation, Graph, Node, NodeId, Op, Padding, ParamKind, Params, ParamsError};
+use super::{INPUT, WriteError, Writer};
+use crate::quantization::{QuantizedMaps, quantize_kernel, step};
+use crate::{Activation, Graph, Node, NodeId, Op, Padding, ParamKind, Params, ParamsError, Tensor};
 
-pub(super) fn write(writer: &mut Writer, graph: &Graph, params: &Params) -> Result<(), ParamsError> {
+/// Appends the layers. Where maps are quantised, pairs of QuantizeLinear and DequantizeLinear stand behind the quantisers, behind the
+/// operators that only move what they made, and behind the kernels: engines look for a pair at each operator, and a second one
+/// with the same step changes nothing.
+pub(super) fn write(writer: &mut Writer, graph: &Graph, params: &Params) -> Result<(), WriteError> {
+    let maps = QuantizedMaps::of(graph);
+    // The value that readers of each node read.
+    let mut values: Vec<String> = Vec::with_capacity(graph.nodes().len());
     for id in graph.ids() {
         let node = graph.node(id);
-        let inputs: Vec<&str> = node.inputs.iter().map(|input| value(graph, *input)).collect();
-        write_node(writer, node, &inputs, params)?;
+        let inputs: Vec<&str> = node.inputs.iter().map(|input| values[input.index()].as_str()).collect();
+        let mut made = value(graph, id).to_owned();
+        match node.op {
+            Op::FakeQuantize => write_pair(writer, &made, inputs[0], range(graph, params, &maps, id)?),
+            _ => {
+                let quantized_kernel = maps.quantizes_kernel(graph, id);
+                write_node(writer, node, &inputs, params, quantized_kernel)?;
+                if maps.contains(id) {
+                    let moved = std::mem::replace(&mut made, format!("{}_qdq", node.name));
+                    write_pair(writer, &made, &moved, range(graph, params, &maps, id)?);
+                }
+            }
+        }
+        values.push(made);
     }
     Ok(())
 }
@@ -20,7 +39,41 @@ pub(super) fn value(graph: &Graph, id: NodeId) -> &str {
     if matches!(node.op, Op::Input { .. }) { INPUT } else { &node.name }
 }
 
-fn write_node(writer: &mut Writer, node: &Node, inputs: &[&str], params: &Params) -> Result<(), ParamsError> {
+fn range(graph: &Graph, params: &Params, maps: &QuantizedMaps, id: NodeId) -> Result<f32, WriteError> {
+    let amax = maps.amax(graph, params, id)?;
+    if amax.is_finite() && amax > 0.0 {
+        Ok(amax)
+    } else {
+        Err(WriteError::Range(graph.node(id).name.clone()))
+    }
+}
+
+/// A map rounded to the steps of its range.
+fn write_pair(writer: &mut Writer, name: &str, input: &str, amax: f32) {
+    let scale = writer.floats(&format!("{name}/scale"), &[], &[step(amax)]);
+    let zero = writer.codes(&format!("{name}/zero"), &[], &[0]);
+    let codes = writer.node("QuantizeLinear", &format!("{name}/codes"), &[input, &scale, &zero], Vec::new());
+    writer.node("DequantizeLinear", name, &[&codes, &scale, &zero], Vec::new());
+}
+
+/// A kernel rounded to the steps of its filters.
+fn write_kernel_pair(writer: &mut Writer, name: &str, kernel: &Tensor) -> String {
+    let steps = quantize_kernel(kernel).steps;
+    let filters = steps.len() as i64;
+    let scale = writer.floats(&format!("{name}/scale"), &[filters], &steps);
+    let zero = writer.codes(&format!("{name}/zero"), &[filters], &vec![0; steps.len()]);
+    let axis = || vec![AttributeProto::int("axis", 0)];
+    let codes = writer.node("QuantizeLinear", &format!("{name}/codes"), &[name, &scale, &zero], axis());
+    writer.node("DequantizeLinear", &format!("{name}/rounded"), &[&codes, &scale, &zero], axis())
+}
+
+fn write_node(
+    writer: &mut Writer,
+    node: &Node,
+    inputs: &[&str],
+    params: &Params,
+    quantized_kernel: bool,
+) -> Result<(), ParamsError> {
     let name = node.name.as_str();
     let sides = |attribute: &str, side: usize| AttributeProto::ints(attribute, [side as i64; 2]);
     let pads = |p: Padding| {
@@ -33,8 +86,13 @@ fn write_node(writer: &mut Writer, node: &Node, inputs: &[&str], params: &Params
     };
     match node.op {
         Op::Input { .. } => {}
+        Op::FakeQuantize => unreachable!("written as a pair"),
         Op::Conv2d(conv) => {
-            let mut operands = vec![inputs[0].to_owned(), parameter(writer, ParamKind::Kernel)?];
+            let mut kernel = parameter(writer, ParamKind::Kernel)?;
+            if quantized_kernel {
+                kernel = write_kernel_pair(writer, &kernel, params.of(name, ParamKind::Kernel)?);
+            }
+            let mut operands = vec![inputs[0].to_owned(), kernel];
             if conv.bias {
                 operands.push(parameter(writer, ParamKind::Bias)?);
             }

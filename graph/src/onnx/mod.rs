@@ -29,6 +29,9 @@ pub const NMS_OP: &str = "BatchedNMSDynamic_TRT";
 /// Opsets that can be written.
 pub const OPSETS: std::ops::RangeInclusive<i64> = 11..=20;
 
+/// The first of them that can hold a quantised network.
+pub const QUANTIZED_OPSET: i64 = 13;
+
 /// The batch axis of the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Batch {
@@ -64,6 +67,14 @@ pub enum WriteError {
     /// More detections than the plugin sorts.
     #[error("the NMS plugin keeps 1 to 2048 detections (4096 candidates per class); top_k is {0}")]
     TopK(usize),
+    /// A quantised network in an opset that cannot quantise filter by filter.
+    #[error("a quantised network needs opset {QUANTIZED_OPSET} or later, not {0}")]
+    QuantizedOpset(i64),
+    /// A quantiser that has seen no data.
+    #[error(
+        "the range of `{0}` has never been measured; train an epoch before exporting, or export without quantisation"
+    )]
+    Range(String),
     /// The parameters are not those of the network.
     #[error(transparent)]
     Params(#[from] ParamsError),
@@ -79,6 +90,9 @@ pub enum WriteError {
 pub fn write(detector: &Detector, params: &Params, options: &WriteOptions) -> Result<ModelProto, WriteError> {
     if !OPSETS.contains(&options.opset) {
         return Err(WriteError::Opset(options.opset));
+    }
+    if detector.graph.is_quantized() && options.opset < QUANTIZED_OPSET {
+        return Err(WriteError::QuantizedOpset(options.opset));
     }
     if options.batch == Batch::Static(0) {
         return Err(WriteError::EmptyBatch);
@@ -182,6 +196,12 @@ impl Writer {
     /// Adds a constant. Returns its name.
     fn floats(&mut self, name: &str, dims: &[i64], data: &[f32]) -> String {
         self.initializers.push(TensorProto::f32(name, dims, data));
+        name.to_owned()
+    }
+
+    /// Adds a constant of INT8 codes. Returns its name.
+    fn codes(&mut self, name: &str, dims: &[i64], data: &[i8]) -> String {
+        self.initializers.push(TensorProto::i8s(name, dims, data));
         name.to_owned()
     }
 

@@ -64,6 +64,7 @@ fn copy_params(graph: &Graph, params: &Params, id: NodeId, into: &mut Params) {
         ParamKind::Beta,
         ParamKind::MovingMean,
         ParamKind::MovingVariance,
+        ParamKind::Amax,
     ] {
         if let Ok(tensor) = params.of(layer, kind) {
             into.insert(kind.of(layer), tensor.clone());

@@ -16,6 +16,12 @@ impl TensorProto {
         )
     }
 
+    /// A tensor of INT8 codes. `dims` and `data` as for floats.
+    pub fn i8s(name: &str, dims: &[i64], data: &[i8]) -> Self {
+        let raw_data = data.iter().flat_map(|code| code.to_le_bytes()).collect();
+        Self::raw(name, dims, DataType::Int8, data.len(), raw_data)
+    }
+
     /// A one-dimensional tensor of 64-bit integers, such as a shape.
     pub fn i64s(name: &str, data: &[i64]) -> Self {
         let raw_data = data.iter().flat_map(|x| x.to_le_bytes()).collect();

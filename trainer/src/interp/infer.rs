@@ -1,11 +1,15 @@
 //! Inference on plain slices.
 
-use oxidet_graph::{Detector, MapShape, NodeId, ParamKind, Params, ParamsError, ShapeError, Tensor, pass};
+use oxidet_graph::quantization::{QuantizedMaps, fake_quantize_kernel};
+use oxidet_graph::{
+    Detector, Graph, MapShape, NodeId, Op, ParamKind, Params, ParamsError, ShapeError, Tensor, pass,
+};
 use oxidet_vision::{Network, NetworkError, RawDetections, decode};
 
 use super::plan::{Kind, Step, plan};
 use crate::kernel::{
-    Store, activation, add, batch_norm, channels, conv, global_average, max_pool, scale, upsample,
+    Store, activation, add, batch_norm, channels, conv, fake_quantize, global_average, max_pool, scale,
+    upsample,
 };
 
 /// What keeps a network from running.
@@ -34,6 +38,11 @@ pub enum ExecutorError {
         /// Why not.
         source: max_pool::GeometryError,
     },
+    /// A quantiser without a range.
+    #[error(
+        "the range of `{0}` has never been measured: the model was made for training with quantisation and not trained"
+    )]
+    Range(String),
     /// A batch of another size than announced.
     #[error("the input holds {found} values; {batch} images of {image} need {}", batch * image.len())]
     Input {
@@ -51,6 +60,8 @@ pub enum ExecutorError {
 pub struct Executor {
     detector: Detector,
     params: Params,
+    /// Of every node that is a quantiser.
+    ranges: Vec<Option<f32>>,
     steps: Vec<Step>,
     /// Shape of every node's map.
     shapes: Vec<MapShape>,
@@ -62,12 +73,13 @@ pub struct Executor {
 }
 
 impl Executor {
-    /// Prepares `detector` with `params`: folds its batch norms and plans its memory.
+    /// Prepares `detector` with `params`: folds its batch norms, rounds the kernels that are quantised and plans its memory.
     ///
     /// # Errors
-    /// When `params` are not those of the graph, or the graph does not fit its input size.
+    /// When `params` are not those of the graph, the graph does not fit its input size, or a quantiser has seen no data.
     pub fn new(detector: &Detector, params: &Params) -> Result<Self, ExecutorError> {
-        let (detector, params) = pass::fold_batch_norm(detector, params)?;
+        let (detector, mut params) = pass::fold_batch_norm(detector, params)?;
+        let ranges = quantize(&detector.graph, &mut params)?;
         let shapes = detector.graph.shapes(detector.preprocess.height, detector.preprocess.width)?;
         let outputs: Vec<NodeId> = detector.heads.iter().map(|head| head.output).collect();
         let steps = plan(&detector.graph, &outputs);
@@ -75,6 +87,7 @@ impl Executor {
         Ok(Self {
             detector,
             params,
+            ranges,
             steps,
             shapes,
             slots,
@@ -214,6 +227,10 @@ impl Executor {
                     Store::Replace,
                 );
             }
+            Kind::FakeQuantize => {
+                let amax = self.ranges[step.output.index()].expect("a range was found for every quantiser");
+                fake_quantize::forward_into(amax, input(0), output);
+            }
             Kind::GlobalAveragePool => global_average::forward_into(input(0), output),
             Kind::Scale => scale::forward_into(input(0), input(1), output),
             Kind::DropPath { .. } => unreachable!("stochastic depth is left out when batch norms are folded"),
@@ -230,6 +247,33 @@ impl Network for Executor {
         decode(&maps, &self.detector.geometry(), height, width, batch, classes, out);
         Ok(())
     }
+}
+
+/// Rounds the kernels that are quantised. Returns the range of every quantiser, by node.
+fn quantize(graph: &Graph, params: &mut Params) -> Result<Vec<Option<f32>>, ExecutorError> {
+    let maps = QuantizedMaps::of(graph);
+    let mut ranges = vec![None; graph.nodes().len()];
+    for id in graph.ids() {
+        let node = graph.node(id);
+        match node.op {
+            Op::FakeQuantize => {
+                let amax = maps.amax(graph, params, id)?;
+                if !(amax > 0.0 && amax.is_finite()) {
+                    return Err(ExecutorError::Range(node.name.clone()));
+                }
+                ranges[id.index()] = Some(amax);
+            }
+            Op::Conv2d(conv) if maps.quantizes_kernel(graph, id) => {
+                let kernel = params.of(&node.name, ParamKind::Kernel)?;
+                let mut rounded = vec![0.0; kernel.data().len()];
+                fake_quantize_kernel(kernel.data(), conv.filters, &mut rounded);
+                let rounded = Tensor::new(kernel.shape(), rounded);
+                params.insert(ParamKind::Kernel.of(&node.name), rounded);
+            }
+            _ => {}
+        }
+    }
+    Ok(ranges)
 }
 
 /// Gives every step's output a buffer that no map still to be read occupies. Returns the buffer of every node and the

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use candle_core::{Device, Tensor, Var};
+use oxidet_graph::quantization::{LEAST_AMAX, QuantizedMaps};
 use oxidet_graph::{self as graph, Detector, NodeId, ParamKind, ParamSpec, Params, ParamsError};
 use rand::Rng;
 use rayon::prelude::*;
@@ -24,6 +25,13 @@ pub struct TrainedParam {
     pub var: Var,
 }
 
+/// The range of a quantiser: its own moving average, and the one it rounds with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Range {
+    own: f32,
+    pub(super) shared: f32,
+}
+
 /// What the ways to run a training step share.
 #[derive(Debug)]
 pub(super) struct Network {
@@ -34,8 +42,10 @@ pub(super) struct Network {
     pub(super) trained: Vec<TrainedParam>,
     /// Batch norms that keep their running statistics.
     frozen_norms: BTreeSet<NodeId>,
-    /// Seed and step, which decide the images that stochastic depth leaves out.
-    pub(super) noise: (u64, u64),
+    maps: QuantizedMaps,
+    pub(super) seed: u64,
+    /// Steps done before the one at hand.
+    pub(super) step: u64,
     /// Every parameter by name. Those in `trained` share their storage with its variables.
     tensors: BTreeMap<String, Tensor>,
 }
@@ -70,7 +80,9 @@ impl Network {
             device: device.clone(),
             trained,
             frozen_norms: freeze.batch_norms,
-            noise: (0, 0),
+            maps: QuantizedMaps::of(&detector.graph),
+            seed: 0,
+            step: 0,
             tensors,
         })
     }
@@ -144,8 +156,36 @@ impl Network {
 
     /// The factor of each image at a node of stochastic depth: 0 with probability `rate`, else 1 / (1 − `rate`).
     pub(super) fn path_factors(&self, node: NodeId, rate: f32, images: usize) -> Vec<f32> {
-        let mut stream = rng(self.noise.0, self.noise.1, node.index() as u64, Purpose::DropPath);
+        let mut stream = rng(self.seed, self.step, node.index() as u64, Purpose::DropPath);
         (0..images).map(|_| if stream.random::<f32>() < rate { 0.0 } else { 1.0 / (1.0 - rate) }).collect()
+    }
+
+    /// Whether a convolution computes with a rounded kernel.
+    pub(super) fn quantizes_kernel(&self, conv: NodeId) -> bool {
+        self.maps.quantizes_kernel(&self.detector.graph, conv)
+    }
+
+    /// The range of a quantiser in a step whose map has the largest magnitude `batch`, where it shares its range with others as they
+    /// were before the step.
+    pub(super) fn range(&self, quantizer: NodeId, batch: f32) -> candle_core::Result<Range> {
+        /// Share of the moving average that a step keeps.
+        const DECAY: f64 = 0.999;
+        let stored = |node| self.param(node, ParamKind::Amax).to_vec1::<f32>().map(|amax| amax[0]);
+        let before = f64::from(stored(quantizer)?);
+        // The average from 0 divided by 1 − decayⁿ, written as one step from its last value.
+        let share = (1.0 - DECAY) / (1.0 - DECAY.powf((self.step + 1) as f64));
+        let batch = f64::from(batch.max(LEAST_AMAX));
+        let own = (before + (batch - before) * share) as f32;
+        let others = self.maps.sharing(quantizer).iter().filter(|other| **other != quantizer);
+        let shared = others.map(|other| stored(*other)).try_fold(own, |most, amax| Ok(most.max(amax?)));
+        Ok(Range { own, shared: shared.map_err(|error: candle_core::Error| error)? })
+    }
+
+    /// Keeps the range of a quantiser for the next step.
+    pub(super) fn set_range(&mut self, quantizer: NodeId, range: Range) -> Result<(), TrainNetError> {
+        let name = ParamKind::Amax.of(self.name(quantizer));
+        self.tensors.insert(name, Tensor::new(&[range.own], &self.device)?);
+        Ok(())
     }
 
     /// Moves the running statistics of a batch norm towards those of the batch.

@@ -36,6 +36,7 @@ pub(super) enum Kind {
     DropPath {
         rate: f32,
     },
+    FakeQuantize,
 }
 
 /// A batch norm and the node that names its parameters.
@@ -102,6 +103,7 @@ pub(super) fn plan(graph: &Graph, outputs: &[NodeId]) -> Vec<Step> {
             Op::GlobalAveragePool => Kind::GlobalAveragePool,
             Op::Scale => Kind::Scale,
             Op::DropPath { rate } => Kind::DropPath { rate },
+            Op::FakeQuantize => Kind::FakeQuantize,
         };
         let mut output = id;
         for _ in 0..kind.absorbs() {

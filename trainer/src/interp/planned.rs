@@ -1,16 +1,19 @@
 //! A training step on the CPU, straight on the kernels: a [`Program`] over one block of memory.
 
 use candle_core::Tensor;
+use oxidet_graph::quantization::fake_quantize_kernel;
 use oxidet_graph::{Activation, NodeId, ParamKind};
 
 use super::TrainNetError;
 use super::memory::BufferId;
-use super::network::Network;
+use super::network::{Network, Range};
 use super::plan::{Kind, Norm, Step};
-use super::program::{BackwardProgram, Geometry, Program, StepProgram};
+use super::program::{Again, BackwardProgram, Geometry, Program, StepProgram};
 use crate::kernel::batch_norm::{self, AffineGradient, BatchStats, Normalization};
 use crate::kernel::memory::Buffer;
-use crate::kernel::{Store, activation, add, channels, conv, global_average, max_pool, scale, upsample};
+use crate::kernel::{
+    Store, activation, add, channels, conv, fake_quantize, global_average, max_pool, scale, upsample,
+};
 use crate::op::{with_values, write_values};
 
 /// The memory of training steps, kept from one to the next.
@@ -31,6 +34,10 @@ struct Saved {
     winners: Vec<u16>,
     /// Of stochastic depth: the factor of each image.
     factors: Vec<f32>,
+    /// Of a convolution with a quantised kernel: what it computes with.
+    kernel: Vec<f32>,
+    /// Of a quantiser.
+    range: Option<Range>,
 }
 
 impl Planned {
@@ -54,6 +61,9 @@ impl Planned {
         for (index, saved) in self.saved.iter().enumerate() {
             if let (Some(norm), Some(statistics)) = (net.steps[index].kind.norm(), &saved.statistics) {
                 net.follow(&norm, statistics)?;
+            }
+            if let Some(range) = saved.range {
+                net.set_range(net.steps[index].output, range)?;
             }
         }
         let heads = program.heads.iter();
@@ -89,8 +99,8 @@ impl Planned {
             let buffers = &program.steps[index];
             let Some(backward) = &buffers.backward else { continue };
             let mut pass = Pass { net, program, block: &mut self.block };
-            for (step, target) in &backward.again {
-                pass.compute_again(*step, &self.saved[*step], *target)?;
+            for again in &backward.again {
+                pass.compute_again(again, &self.saved[again.step])?;
             }
             pass.backward(step, buffers, backward, &self.saved[index], gradients)
                 .map_err(|source| TrainNetError::Node { node: net.name(step.output).to_owned(), source })?;
@@ -129,6 +139,13 @@ impl Pass<'_> {
                 let inline = if buffers.before.is_none() { activation } else { None };
                 let [x, z] = layout.buffers(block, [inputs[0], target]);
                 Self::with_params(net, node, [ParamKind::Kernel], |[kernel]| {
+                    let kernel = if net.quantizes_kernel(node) {
+                        saved.kernel.resize(kernel.len(), 0.0);
+                        fake_quantize_kernel(kernel, conv.filters, &mut saved.kernel);
+                        &saved.kernel
+                    } else {
+                        kernel
+                    };
                     if conv.bias {
                         Self::with_params(net, node, [ParamKind::Bias], |[bias]| {
                             conv::forward_into(geometry, x, kernel, Some(bias), inline, z);
@@ -210,6 +227,12 @@ impl Pass<'_> {
                 let [x, gate, y] = layout.buffers(block, [inputs[0], inputs[1], output]);
                 scale::forward_into(x, gate, y);
             }
+            Kind::FakeQuantize => {
+                let [x, y] = layout.buffers(block, [inputs[0], output]);
+                let range = net.range(step.output, fake_quantize::amax(x))?;
+                fake_quantize::forward_into(range.shared, x, y);
+                saved.range = Some(range);
+            }
             Kind::DropPath { rate } => {
                 saved.factors = net.path_factors(step.output, rate, program.images[0]);
                 let [x, y] = layout.buffers(block, [inputs[0], output]);
@@ -219,11 +242,10 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// Writes the output of an earlier step to `target`, from what its activation or batch norm read.
-    fn compute_again(&mut self, step: usize, saved: &Saved, target: BufferId) -> candle_core::Result<()> {
-        let (kind, buffers) = (&self.net.steps[step].kind, &self.program.steps[step]);
-        let before = buffers.before.expect("only such steps are computed again");
-        let [z, y] = self.program.layout.buffers(self.block, [before, target]);
+    /// Writes the output of an earlier step once more.
+    fn compute_again(&mut self, again: &Again, saved: &Saved) -> candle_core::Result<()> {
+        let (kind, buffers) = (&self.net.steps[again.step].kind, &self.program.steps[again.step]);
+        let [z, y] = self.program.layout.buffers(self.block, [again.from, again.to]);
         match *kind {
             Kind::Conv { batch_norm: Some(norm), activation, .. } => {
                 let Geometry::Conv(geometry) = &buffers.geometry else { unreachable!("a convolution's own") };
@@ -236,7 +258,12 @@ impl Pass<'_> {
                 activation::forward_into(activation, z, y);
                 Ok(())
             }
-            _ => unreachable!("nothing else keeps the input of its activation"),
+            Kind::FakeQuantize => {
+                let range = saved.range.expect("its forward pass has found one");
+                fake_quantize::forward_into(range.shared, z, y);
+                Ok(())
+            }
+            _ => unreachable!("nothing else is computed again"),
         }
     }
 
@@ -260,7 +287,7 @@ impl Pass<'_> {
                 } else if let Some(activation) = activation {
                     self.activation_backward(activation, buffers.before.unwrap_or(buffers.output), backward);
                 }
-                self.conv_backward(node, geometry, backward, gradients)?;
+                self.conv_backward(node, geometry, backward, &saved.kernel, gradients)?;
             }
             Kind::BatchNorm { norm, activation } => {
                 let pixels = shape(0).height * shape(0).width;
@@ -309,6 +336,7 @@ impl Pass<'_> {
                 self.deliver_with(backward, |_, g, gx, store| global_average::backward_into(g, gx, store));
             }
             Kind::Scale => self.scale_backward(backward),
+            Kind::FakeQuantize => self.deliver(backward),
             Kind::DropPath { .. } => {
                 let g = &mut self.block[program.layout.range(backward.gradient)];
                 scale::in_place(g, &saved.factors);
@@ -341,6 +369,7 @@ impl Pass<'_> {
         node: NodeId,
         geometry: &conv::Geometry,
         backward: &BackwardProgram,
+        rounded: &[f32],
         gradients: &[Tensor],
     ) -> candle_core::Result<()> {
         let (net, layout) = (self.net, &self.program.layout);
@@ -353,6 +382,7 @@ impl Pass<'_> {
             write_values(&gradients[index], |gw| conv::weight_gradient_into(geometry, x, g, gw))?;
         }
         Self::with_params(net, node, [ParamKind::Kernel], |[kernel]| {
+            let kernel = if net.quantizes_kernel(node) { rounded } else { kernel };
             self.deliver_with(backward, |_, g, gx, store| {
                 conv::input_gradient_into(geometry, g, kernel, gx, store);
             });

@@ -55,14 +55,23 @@ pub(super) enum Geometry {
 /// The buffers of one step's backward pass.
 #[derive(Debug)]
 pub(super) struct BackwardProgram {
-    /// Outputs of other steps to compute again before: step and buffer.
-    pub(super) again: Vec<(usize, BufferId)>,
+    /// Outputs of other steps to compute again before.
+    pub(super) again: Vec<Again>,
     /// Gradient of the step's output.
     pub(super) gradient: BufferId,
     /// The inputs as the backward pass reads them; as in the forward pass where it reads none.
     pub(super) inputs: Vec<BufferId>,
     /// Where the gradient of each input goes. `None`: nowhere, or it is there already, in place.
     pub(super) deliveries: Vec<Option<(BufferId, Store)>>,
+}
+
+/// The output of a step, computed once more.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Again {
+    pub(super) step: usize,
+    /// What its activation or its batch norm read, or the map that it rounds.
+    pub(super) from: BufferId,
+    pub(super) to: BufferId,
 }
 
 /// What a step keeps of its own for its backward pass.
@@ -92,7 +101,14 @@ impl Kept {
 
 /// Whether the gradient of the step's output becomes that of its inputs in place.
 fn is_in_place(kind: &Kind) -> bool {
-    matches!(kind, Kind::Add { .. } | Kind::BatchNorm { .. } | Kind::Activation(_) | Kind::DropPath { .. })
+    matches!(
+        kind,
+        Kind::Add { .. }
+            | Kind::BatchNorm { .. }
+            | Kind::Activation(_)
+            | Kind::DropPath { .. }
+            | Kind::FakeQuantize
+    )
 }
 
 impl Program {
@@ -115,6 +131,7 @@ impl Program {
             again: vec![None; shapes.len()],
             gradients: vec![None; shapes.len()],
             makers: vec![None; shapes.len()],
+            befores: Vec::new(),
             trains: Vec::new(),
         };
         builder.maps[0] = Some(image);
@@ -150,6 +167,8 @@ struct Builder<'a> {
     gradients: Vec<Option<BufferId>>,
     /// By node: the step that makes its map.
     makers: Vec<Option<usize>>,
+    /// By step: what its activation or batch norm reads, where it is kept.
+    befores: Vec<Option<BufferId>>,
     /// By step: whether a parameter of the step, or before it, trains.
     trains: Vec<bool>,
 }
@@ -180,6 +199,7 @@ impl Builder<'_> {
         self.makers[step.output.index()] = Some(time);
         let trains = self.net.trains(step) || step.inputs.iter().any(|id| self.reaches(*id));
         self.trains.push(trains);
+        self.befores.push(before);
         Ok(StepProgram { geometry, before, inputs, output, backward: None })
     }
 
@@ -247,12 +267,20 @@ impl Builder<'_> {
         Some(backward)
     }
 
+    /// The step whose output `node` is, if it is not kept for the backward pass but computed again.
+    fn computed_again(&self, node: NodeId) -> Option<usize> {
+        let maker = self.makers[node.index()].filter(|step| self.trains[*step])?;
+        let step = &self.net.steps[maker];
+        match step.kind {
+            Kind::FakeQuantize => self.computed_again(step.inputs[0]).map(|_| maker),
+            _ => (Kept::of(&step.kind) == Kept::Before).then_some(maker),
+        }
+    }
+
     /// The map of `node` at `time` of the backward pass: kept since the forward pass, or computed again by the first that
     /// asks, which notes it in `again`.
-    fn read_again(&mut self, node: NodeId, time: usize, again: &mut Vec<(usize, BufferId)>) -> BufferId {
-        let maker = self.makers[node.index()]
-            .filter(|step| self.trains[*step] && Kept::of(&self.net.steps[*step].kind) == Kept::Before);
-        let Some(maker) = maker else {
+    fn read_again(&mut self, node: NodeId, time: usize, again: &mut Vec<Again>) -> BufferId {
+        let Some(maker) = self.computed_again(node) else {
             let map = self.map(node);
             self.lives.extend(map, time);
             return map;
@@ -261,9 +289,15 @@ impl Builder<'_> {
             self.lives.extend(buffer, time);
             return buffer;
         }
-        let buffer = self.buffer(node, time);
-        self.again[node.index()] = Some(buffer);
-        again.push((maker, buffer));
-        buffer
+        let step = &self.net.steps[maker];
+        let from = match step.kind {
+            Kind::FakeQuantize => self.read_again(step.inputs[0], time, again),
+            _ => self.befores[maker].expect("it keeps what its activation or batch norm read"),
+        };
+        self.lives.extend(from, time);
+        let to = self.buffer(node, time);
+        self.again[node.index()] = Some(to);
+        again.push(Again { step: maker, from, to });
+        to
     }
 }

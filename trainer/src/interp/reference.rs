@@ -125,6 +125,7 @@ pub(crate) fn forward(graph: &Graph, values: &Values, images: Map, frozen: &BTre
             }
             Op::Scale => Map::build(input(0).shape, |at| input(0).at(at) * input(1).at([at[0], at[1], 0, 0])),
             Op::DropPath { .. } => input(0).clone(),
+            Op::FakeQuantize => unreachable!("rounding has no differences to take"),
             Op::ChannelSlice { start, len } => {
                 Map::build(like(input(0).shape, len), |[n, c, y, x]| input(0).at([n, start + c, y, x]))
             }

@@ -7,7 +7,7 @@ use candle_core::Tensor;
 use oxidet_graph::{NodeId, ParamKind};
 
 use super::TrainNetError;
-use super::network::Network;
+use super::network::{Network, Range};
 use super::plan::{Kind, Norm, Step};
 use crate::op::{self, BatchStatsSlot, BnMode, ConvGeometry};
 
@@ -26,11 +26,12 @@ impl Tape {
         shape: [usize; 4],
     ) -> Result<Vec<Vec<f32>>, TrainNetError> {
         self.heads.clear();
-        let (mut heads, mut batch_stats) = (BTreeMap::new(), Vec::new());
-        walk(net, images, shape, |step, output, stats| {
-            if let (Some(norm), Some(stats)) = (step.kind.norm(), stats.take()) {
+        let (mut heads, mut batch_stats, mut ranges) = (BTreeMap::new(), Vec::new(), Vec::new());
+        walk(net, images, shape, |step, output, seen| {
+            if let (Some(norm), Some(stats)) = (step.kind.norm(), seen.stats.take()) {
                 batch_stats.push((norm, stats));
             }
+            ranges.extend(seen.range.map(|range| (step.output, range)));
             if net.detector.heads.iter().any(|head| head.output == step.output) {
                 heads.insert(step.output, output.clone());
             }
@@ -38,6 +39,9 @@ impl Tape {
         })?;
         for (norm, stats) in &batch_stats {
             net.follow(norm, stats)?;
+        }
+        for (quantizer, range) in ranges {
+            net.set_range(quantizer, range)?;
         }
         self.heads = net.detector.heads.iter().filter_map(|head| heads.get(&head.output).cloned()).collect();
         Ok(self.heads.iter().map(|head| head.flatten_all()?.to_vec1()).collect::<Result<_, _>>()?)
@@ -91,26 +95,35 @@ pub(super) fn first_non_finite(
     Ok(found)
 }
 
-/// Runs the steps on images of shape `[N, C, H, W]` until `seen` has seen enough: it gets each step with its output and, of a batch
-/// norm, the statistics.
+/// What a step learns about its batch.
+#[derive(Default)]
+struct Seen {
+    /// Of a batch norm.
+    stats: BatchStatsSlot,
+    /// Of a quantiser.
+    range: Option<Range>,
+}
+
+/// Runs the steps on images of shape `[N, C, H, W]` until `seen` has seen enough: it gets each step with its output and what it
+/// learnt.
 fn walk(
     net: &Network,
     images: &[f32],
     shape: [usize; 4],
-    mut seen: impl FnMut(&Step, &Tensor, &BatchStatsSlot) -> candle_core::Result<ControlFlow<()>>,
+    mut seen: impl FnMut(&Step, &Tensor, &Seen) -> candle_core::Result<ControlFlow<()>>,
 ) -> Result<(), TrainNetError> {
     let mut maps: Vec<Option<Tensor>> = vec![None; net.detector.graph.nodes().len()];
     maps[0] = Some(Tensor::from_slice(images, &shape, &net.device)?);
     for step in &net.steps {
-        let slot = BatchStatsSlot::default();
+        let mut learnt = Seen::default();
         let inputs: Vec<&Tensor> = step
             .inputs
             .iter()
             .map(|id| maps[id.index()].as_ref().expect("a map is kept until its last reader ran"))
             .collect();
-        let output = run(net, step, &inputs, &slot)
+        let output = run(net, step, &inputs, &mut learnt)
             .map_err(|source| TrainNetError::Node { node: net.name(step.output).to_owned(), source })?;
-        if seen(step, &output, &slot)?.is_break() {
+        if seen(step, &output, &learnt)?.is_break() {
             break;
         }
         maps[step.output.index()] = Some(output);
@@ -121,25 +134,26 @@ fn walk(
     Ok(())
 }
 
-fn run(
-    net: &Network,
-    step: &Step,
-    inputs: &[&Tensor],
-    stats: &BatchStatsSlot,
-) -> candle_core::Result<Tensor> {
+fn run(net: &Network, step: &Step, inputs: &[&Tensor], seen: &mut Seen) -> candle_core::Result<Tensor> {
+    let stats = &seen.stats;
     let affine =
         |norm: &Norm| (net.param(norm.node, ParamKind::Gamma), net.param(norm.node, ParamKind::Beta));
     match step.kind {
         Kind::Conv { node, conv, batch_norm, activation } => {
-            let kernel = net.param(node, ParamKind::Kernel);
+            let mut kernel = net.param(node, ParamKind::Kernel).clone();
+            if net.quantizes_kernel(node) {
+                kernel = op::fake_quantize_kernel(&kernel)?;
+            }
             let geometry = ConvGeometry { stride: conv.stride, padding: conv.padding, groups: conv.groups };
             if let Some(norm) = batch_norm {
                 let ((gamma, beta), epsilon) = (affine(&norm), norm.settings.epsilon);
                 let mode = mode(net, &norm, stats);
-                return op::conv_bn_act(inputs[0], kernel, gamma, beta, &geometry, mode, epsilon, activation);
+                return op::conv_bn_act(
+                    inputs[0], &kernel, gamma, beta, &geometry, mode, epsilon, activation,
+                );
             }
             let bias = conv.bias.then(|| net.param(node, ParamKind::Bias));
-            let map = op::conv2d(inputs[0], kernel, bias, &geometry)?;
+            let map = op::conv2d(inputs[0], &kernel, bias, &geometry)?;
             match activation {
                 Some(activation) => op::activation(&map, activation),
                 None => Ok(map),
@@ -158,6 +172,12 @@ fn run(
         Kind::ChannelSlice { start, len } => op::channel_slice(inputs[0], start, len),
         Kind::GlobalAveragePool => inputs[0].mean_keepdim((2, 3)),
         Kind::Scale => inputs[0].broadcast_mul(inputs[1]),
+        Kind::FakeQuantize => {
+            let batch = inputs[0].detach().abs()?.flatten_all()?.max(0)?.to_scalar::<f32>()?;
+            let range = net.range(step.output, batch)?;
+            seen.range = Some(range);
+            op::fake_quantize(inputs[0], range.shared)
+        }
         Kind::DropPath { rate } => {
             let images = inputs[0].dim(0)?;
             let factors = net.path_factors(step.output, rate, images);

@@ -13,11 +13,11 @@ use super::reference::{self, Map, Values};
 use super::{Executor, TrainNet};
 use crate::net::{Freeze, golden, init_params};
 
-const BATCH: usize = 3;
-const IMAGE: [usize; 4] = [BATCH, 3, 8, 12];
+pub(super) const BATCH: usize = 3;
+pub(super) const IMAGE: [usize; 4] = [BATCH, 3, 8, 12];
 
 /// Every operator, in every way it fuses, with two outputs, one of which others read.
-fn every_operator() -> Detector {
+pub(super) fn every_operator() -> Detector {
     let conv = |filters, kernel: usize, stride, groups| Conv2d {
         filters,
         kernel,
@@ -88,7 +88,7 @@ fn numbers(seed: u64, len: usize) -> Vec<f32> {
 }
 
 /// Parameters with nothing at its neutral value.
-fn stirred_params(detector: &Detector) -> Params {
+pub(super) fn stirred_params(detector: &Detector) -> Params {
     let mut params = init_params(detector, 7);
     for (seed, spec) in (1..).zip(detector.graph.param_specs()) {
         if spec.kind != ParamKind::Kernel {
@@ -107,7 +107,7 @@ fn in_f64(params: &Params) -> Values {
         .collect()
 }
 
-fn images() -> Vec<f32> {
+pub(super) fn images() -> Vec<f32> {
     numbers(99, IMAGE.iter().product())
 }
 
@@ -116,7 +116,7 @@ fn image_map() -> Map {
 }
 
 /// The network in training, on the planned path and on candle's tape.
-fn both_paths(detector: &Detector, params: &Params, freeze: &Freeze) -> [TrainNet; 2] {
+pub(super) fn both_paths(detector: &Detector, params: &Params, freeze: &Freeze) -> [TrainNet; 2] {
     [
         TrainNet::new(detector, params, freeze.clone(), &Device::Cpu).unwrap(),
         TrainNet::on_tape(detector, params, freeze.clone()).unwrap(),
@@ -128,12 +128,12 @@ fn all_batch_norms(graph: &Graph) -> Freeze {
     Freeze { batch_norms, ..Freeze::default() }
 }
 
-fn flat(tensor: &Tensor) -> Vec<f32> {
+pub(super) fn flat(tensor: &Tensor) -> Vec<f32> {
     tensor.flatten_all().unwrap().to_vec1().unwrap()
 }
 
 #[track_caller]
-fn assert_close(found: &[f32], want: &[f64], tolerance: f64, what: &str) {
+pub(super) fn assert_close(found: &[f32], want: &[f64], tolerance: f64, what: &str) {
     assert_eq!(found.len(), want.len(), "{what}");
     for (i, (found, want)) in found.iter().zip(want).enumerate() {
         assert!((f64::from(*found) - want).abs() <= tolerance, "{what}[{i}] is {found}, not {want}");
@@ -310,7 +310,7 @@ fn stochastic_depth_leaves_out_whole_images_in_training_only() {
     let mut found = Vec::new();
     for mut net in both_paths(&detector, &params, &Freeze::default()) {
         let mut forward = |noise| {
-            net.set_noise(7, noise);
+            net.set_step(7, noise);
             let map = net.forward(&images, shape).unwrap().remove(0);
             net.backward(vec![vec![1.0; map.len()]]).unwrap();
             (map, flat(&net.gradients()[0]))

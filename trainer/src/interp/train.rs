@@ -123,16 +123,18 @@ impl TrainNet {
         self.network.params_where(|_| true)
     }
 
-    /// Decides which images stochastic depth leaves out in the forward passes that follow: equal numbers, equal choices.
-    pub fn set_noise(&mut self, seed: u64, step: u64) {
-        self.network.noise = (seed, step);
+    /// Says that the forward passes that follow belong to the step after `step` others, of a run with this seed: these decide
+    /// which images stochastic depth leaves out, and how much the ranges of quantisers move.
+    pub fn set_step(&mut self, seed: u64, step: u64) {
+        (self.network.seed, self.network.step) = (seed, step);
     }
 
     /// One training pass: the raw head maps, `[N, A · (5 + K), H / stride, W / stride]`, big objects first, of
     /// preprocessed images of shape `[N, C, H, W]`, whose sides may be any multiples of 32.
     ///
     /// Batch norms use the statistics of the batch, and their running statistics follow: `r ← r · momentum + b · (1 −
-    /// momentum)`, the variance unbiased. Frozen ones use their running statistics and leave them.
+    /// momentum)`, the variance unbiased. Frozen ones use their running statistics and leave them. Quantisers round with a moving
+    /// average of the largest magnitudes, the batch's included: decay 0.999, corrected for its start at 0.
     ///
     /// # Errors
     /// When the images do not fit the network.
@@ -198,7 +200,7 @@ impl TrainNet {
         self.network.regularisation(penalty)
     }
 
-    /// The running statistics of all batch norms.
+    /// The running statistics of all batch norms, and the ranges of all quantisers.
     ///
     /// # Errors
     /// When the tensor library fails.

@@ -84,6 +84,7 @@ fn values(spec: &ParamSpec) -> Vec<f32> {
         ParamKind::MovingMean => vector(0.0, 2),
         ParamKind::MovingVariance => vector(1.0, 3),
         ParamKind::Bias => vector(0.0, 4),
+        ParamKind::Amax => unreachable!("these networks are not quantised"),
     }
 }
 

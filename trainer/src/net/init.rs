@@ -19,7 +19,7 @@ pub fn init_params(detector: &Detector, seed: u64) -> Params {
         let data = match spec.kind {
             ParamKind::Kernel if is_normal(spec) => truncated_normal(spec, seed),
             ParamKind::Kernel => glorot_uniform(spec, seed),
-            ParamKind::Bias | ParamKind::Beta | ParamKind::MovingMean => vec![0.0; len],
+            ParamKind::Bias | ParamKind::Beta | ParamKind::MovingMean | ParamKind::Amax => vec![0.0; len],
             ParamKind::Gamma | ParamKind::MovingVariance => vec![1.0; len],
         };
         Tensor::new(spec.shape.clone(), data)

@@ -18,7 +18,7 @@ pub(super) fn histograms(graph: &Graph, params: &Params) -> Vec<Value> {
                 ParamKind::Bias => "bias",
                 ParamKind::Gamma => "gamma",
                 ParamKind::Beta => "beta",
-                ParamKind::MovingMean | ParamKind::MovingVariance => return None,
+                ParamKind::MovingMean | ParamKind::MovingVariance | ParamKind::Amax => return None,
             };
             let histogram = histogram(params.get(&spec.name)?.data());
             Some(Value::histogram(format!("histogram/{what}/{}", spec.layer), histogram))

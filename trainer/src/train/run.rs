@@ -193,7 +193,7 @@ impl<'a> Run<'a> {
     fn step(&mut self, batch: &Batch, learning_rate: f64) -> Result<(LossTerms, f64), TrainError> {
         let (height, width) = (batch.height, batch.width);
         let shape = [batch.samples.len(), self.detector.preprocess.channels, height, width];
-        self.net.set_noise(self.state.seed, self.state.step);
+        self.net.set_step(self.state.seed, self.state.step);
         let maps = self.net.forward(&batch.images, shape)?;
         let views: Vec<&[f32]> = maps.iter().map(Vec::as_slice).collect();
         let Loss { terms, classes, gradients } = self.loss.compute(&views, &batch.truths, height, width);

@@ -79,6 +79,7 @@ impl Source {
                     ParamKind::Bias | ParamKind::Beta => "bias",
                     ParamKind::MovingMean => "running_mean",
                     ParamKind::MovingVariance => "running_var",
+                    ParamKind::Amax => "amax",
                 };
                 format!("{layer}.{name}")
             }
