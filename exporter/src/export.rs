@@ -5,6 +5,7 @@ use oxidet_graph::{Checkpoint, Detector, ParamsError, pass};
 use oxidet_proto::manifest::{
     ChannelOrder, Head, Letterbox, MANIFEST_VERSION, Manifest, Model, Network, Nms, Preprocess, sha256_hex,
 };
+use oxidet_proto::tensor_scales::TensorScales;
 use oxidet_vision::NmsConfig;
 
 /// How to export.
@@ -35,6 +36,21 @@ pub struct Exported {
     pub manifest: Manifest,
 }
 
+/// Leaves the quantisers of a checkpoint out: what remains is its float network.
+pub fn without_quantizers(checkpoint: &Checkpoint) -> Checkpoint {
+    let (detector, params) = pass::strip_quantizers(&checkpoint.detector, &checkpoint.params);
+    Checkpoint { detector, params, spec: checkpoint.spec.clone(), training: None }
+}
+
+/// The ranges of a checkpoint that was trained with quantisation, by the names that its tensors have in the exported model.
+///
+/// # Errors
+/// [`ExportError`], as when a range has never been measured.
+pub fn tensor_scales(checkpoint: &Checkpoint) -> Result<TensorScales, ExportError> {
+    let (detector, params) = pass::fold_batch_norm(&checkpoint.detector, &checkpoint.params)?;
+    Ok(TensorScales { tensor_scales: onnx::tensor_ranges(&detector.graph, &params)? })
+}
+
 /// A checkpoint that cannot be exported.
 #[derive(Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -47,7 +63,7 @@ pub enum ExportError {
     Write(#[from] WriteError),
 }
 
-/// Exports a checkpoint. Equal arguments give equal bytes.
+/// Exports a checkpoint, one trained with quantisation as it was trained: with Q/DQ pairs. Equal arguments give equal bytes.
 ///
 /// # Errors
 /// [`ExportError`]
@@ -87,6 +103,7 @@ fn manifest(detector: &Detector, request: &ExportRequest, onnx: &[u8]) -> Manife
             encrypted: request.encrypted,
             onnx_sha256: sha256_hex(onnx),
             opset: request.opset,
+            quantized: detector.graph.is_quantized(),
         },
         network: Network {
             arch: detector.arch.clone(),

@@ -6,5 +6,5 @@
 mod export;
 mod verify;
 
-pub use export::{ExportError, ExportRequest, Exported, export};
+pub use export::{ExportError, ExportRequest, Exported, export, tensor_scales, without_quantizers};
 pub use verify::{Verification, verify};

@@ -13,6 +13,7 @@ pub mod manifest;
 pub mod onnx;
 pub mod prototxt;
 pub mod spec;
+pub mod tensor_scales;
 pub mod tensorboard;
 pub mod tfrecord;
 pub mod voc;

@@ -45,6 +45,9 @@ pub struct Model {
     pub onnx_sha256: String,
     /// Version of the standard ONNX operators.
     pub opset: i64,
+    /// Whether the model holds Q/DQ pairs: it runs in INT8, and needs no calibration.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub quantized: bool,
 }
 
 /// The network.
@@ -289,6 +292,7 @@ mod tests {
                 encrypted: true,
                 onnx_sha256: sha256_hex(b"abc"),
                 opset: 12,
+                quantized: false,
             },
             network: Network {
                 arch: "cspdarknet_tiny".into(),

@@ -57,6 +57,11 @@ pub fn exported(checkpoint: &Checkpoint, opset: i64, batch: Batch) -> Exported {
     export(checkpoint, &request).expect("the checkpoint can be exported")
 }
 
+/// Little-endian floats.
+pub fn bytes(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
 /// Images `[N, C, H, W]` with values as preprocessing makes them.
 pub fn images(checkpoint: &Checkpoint, batch: usize) -> Vec<f32> {
     let len = batch * checkpoint.detector.preprocess.tensor_len();

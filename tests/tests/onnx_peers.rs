@@ -3,14 +3,9 @@
 use std::process::Command;
 
 use oxidet_graph::onnx::Batch;
-use oxidet_tests::{checkpoint, exported, images};
+use oxidet_tests::{bytes, checkpoint, exported, images};
 use oxidet_trainer::interp::Executor;
 use oxidet_vision::{Network, RawDetections};
-
-/// Little-endian floats.
-fn bytes(values: &[f32]) -> Vec<u8> {
-    values.iter().flat_map(|value| value.to_le_bytes()).collect()
-}
 
 #[test]
 #[cfg_attr(not(peers), ignore = "set OXIDET_PEERS_PYTHON to a Python with onnx, onnxruntime and numpy")]

@@ -3,12 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use oxidet_exporter::{ExportRequest, Exported, Verification, export, verify};
-use oxidet_graph::onnx::{Batch, OPSETS};
+use oxidet_exporter::{
+    ExportRequest, Exported, Verification, export, tensor_scales, verify, without_quantizers,
+};
+use oxidet_graph::onnx::{Batch, OPSETS, QUANTIZED_OPSET};
 use oxidet_graph::{Checkpoint, nms_from_spec};
 use oxidet_proto::container::{self, KdfParams, Kind, Passphrase};
 use oxidet_proto::lint::{Checked, Verb};
 use oxidet_proto::manifest::Manifest;
+use oxidet_proto::tensor_scales::TensorScales;
 use oxidet_trainer::checkpoint_file::read_checkpoint;
 use oxidet_trainer::interp::Executor;
 use oxidet_vision::{Picture, Preprocess};
@@ -34,7 +37,9 @@ const SAMPLES: usize = 4;
     images and compared with the checkpoint.\n\nExamples:\n  \
     oxidet export -m model.tlt -e spec.txt -o model.onnx\n  \
     oxidet export -m model.tlt -e spec.txt -o model.etlt --key-file key.txt       encrypted\n  \
-    oxidet export -m model.tlt -o model.onnx --static_batch_size 1 --target_opset 17"
+    oxidet export -m model.tlt -o model.onnx --static_batch_size 1 --target_opset 17\n  \
+    oxidet export -m qat.tlt -o model.onnx                                        INT8, with Q/DQ\n  \
+    oxidet export -m qat.tlt -o model.onnx --cal_json_file cal.json               float, with ranges"
 )]
 pub struct ExportArgs {
     /// Checkpoint
@@ -51,10 +56,19 @@ pub struct ExportArgs {
     /// Images per batch of the model; -1 leaves it open
     #[arg(long = "static_batch_size", value_name = "N", default_value_t = -1, allow_negative_numbers = true)]
     static_batch_size: i64,
-    /// ONNX opset, 11 to 20
-    #[arg(long = "target_opset", value_name = "N", default_value_t = 12,
-        value_parser = clap::value_parser!(i64).range(OPSETS))]
-    target_opset: i64,
+    /// ONNX opset, 11 to 20 [default: 12; 13 for Q/DQ, the least it needs]
+    #[arg(long = "target_opset", value_name = "N", value_parser = clap::value_parser!(i64).range(OPSETS))]
+    target_opset: Option<i64>,
+    /// Of a model trained with quantisation, write the float network, and the ranges of its tensors to this file, as builders of
+    /// TensorRT 8 to 10 engines take them
+    #[arg(long = "cal_json_file", value_name = "FILE", conflicts_with = "force_ptq")]
+    cal_json_file: Option<PathBuf>,
+    /// Of a model trained with quantisation, write the float network alone
+    #[arg(long = "force_ptq")]
+    force_ptq: bool,
+    /// Precision: int8 is for models trained with quantisation, which it is the default for
+    #[arg(long = "data_type", hide = true, value_enum)]
+    data_type: Option<DataType>,
     /// Replace an existing model
     #[arg(long)]
     force: bool,
@@ -68,22 +82,16 @@ pub struct ExportArgs {
 /// Options of the original that this version does not act on. They are refused by name.
 #[derive(Args, Debug)]
 struct NotYet {
-    #[arg(long = "data_type", hide = true, value_enum, default_value_t = DataType::Fp32)]
-    data_type: DataType,
     #[arg(long = "gen_ds_config", hide = true)]
     gen_ds_config: bool,
     #[arg(long = "engine_file", hide = true)]
     engine_file: Option<PathBuf>,
-    #[arg(long = "cal_json_file", hide = true)]
-    cal_json_file: Option<PathBuf>,
     #[arg(long = "cal_data_file", hide = true)]
     cal_data_file: Option<PathBuf>,
     #[arg(long = "cal_image_dir", hide = true)]
     cal_image_dir: Option<PathBuf>,
     #[arg(long = "cal_cache_file", hide = true)]
     cal_cache_file: Option<PathBuf>,
-    #[arg(long = "force_ptq", hide = true)]
-    force_ptq: bool,
     #[arg(short = 's', long = "strict_type_constraints", hide = true)]
     strict_type_constraints: bool,
     #[arg(long = "batches", hide = true)]
@@ -113,16 +121,6 @@ impl NotYet {
     fn check(&self) -> Result<(), Failure> {
         let refused = [
             (
-                "--data_type fp16",
-                self.data_type == DataType::Fp16,
-                "export fp32 and let the engine builder choose: trtexec --onnx=model.onnx --fp16",
-            ),
-            (
-                "--data_type int8",
-                self.data_type == DataType::Int8,
-                "export fp32 and calibrate when the engine is built",
-            ),
-            (
                 "--gen_ds_config",
                 self.gen_ds_config,
                 "labels.txt and manifest.json hold what the DeepStream file needs",
@@ -132,15 +130,9 @@ impl NotYet {
                 self.engine_file.is_some(),
                 "build the engine on the device it is for: trtexec --onnx=model.onnx --saveEngine=model.engine",
             ),
-            (
-                "--cal_json_file",
-                self.cal_json_file.is_some(),
-                "quantisation-aware training is not there to export from",
-            ),
             ("--cal_data_file", self.cal_data_file.is_some(), CALIBRATE),
             ("--cal_image_dir", self.cal_image_dir.is_some(), CALIBRATE),
             ("--cal_cache_file", self.cal_cache_file.is_some(), CALIBRATE),
-            ("--force_ptq", self.force_ptq, CALIBRATE),
         ];
         if let Some((name, _, instead)) = refused.iter().find(|(_, given, _)| *given) {
             return Err(Failure::usage(format!("{name} is not supported yet; {instead}")));
@@ -188,13 +180,71 @@ pub fn run(args: &ExportArgs) -> Result<(), Failure> {
             )?,
         };
         model::check_fits(&args.model, &checkpoint.detector.classes, &checkpoint.detector.preprocess, &spec)?;
-        let job = ExportJob { checkpoint: &checkpoint, spec: &spec, opset: args.target_opset, batch };
+        let (checkpoint, scales) = args.quantization(checkpoint)?;
+        let quantized = checkpoint.detector.graph.is_quantized();
+        let opset = args.target_opset.unwrap_or(if quantized { QUANTIZED_OPSET } else { 12 });
+        let job = ExportJob { checkpoint: &checkpoint, spec: &spec, opset, batch };
         let verification = job.write(&output, passphrase.as_ref(), args.force)?;
         console::print(&format!("{}: {verification}", output.display()));
+        if let (Some(path), Some(scales)) = (&args.cal_json_file, scales) {
+            files::write(path, scales.to_json().as_bytes())?;
+            console::print(&format!("{}: ranges of {} tensors", path.display(), scales.tensor_scales.len()));
+        } else if quantized {
+            console::info(
+                "the model holds its quantisers (Q/DQ): engines run it in INT8 as it was trained, without calibration",
+            );
+        }
         let parameters: usize = checkpoint.params.iter().map(|(_, tensor)| tensor.data().len()).sum();
         let bytes = std::fs::metadata(&output).map_err(|error| Failure::io(&output, &error))?.len();
         Ok(((), json!({ "param_count": parameters as f64 / 1e6, "size": bytes as f64 / f64::from(1 << 20) })))
     })
+}
+
+impl ExportArgs {
+    /// What to write of a model: as it is, or without its quantisers, and then their ranges if they are asked for.
+    fn quantization(&self, checkpoint: Checkpoint) -> Result<(Checkpoint, Option<TensorScales>), Failure> {
+        let refuse = |what: &str| Err(Failure::usage(what.to_owned()));
+        let quantized = checkpoint.detector.graph.is_quantized();
+        match self.data_type {
+            Some(DataType::Fp16) => {
+                return refuse(
+                    "--data_type fp16 is not supported yet; export fp32 and let the engine builder choose: \
+                     trtexec --onnx=model.onnx --fp16",
+                );
+            }
+            Some(DataType::Int8) if !quantized || self.force_ptq => {
+                return refuse(
+                    "--data_type int8 without training with quantisation (enable_qat) is not supported yet; \
+                     export fp32 and calibrate when the engine is built",
+                );
+            }
+            Some(DataType::Fp32) if quantized && self.cal_json_file.is_none() && !self.force_ptq => {
+                return refuse(
+                    "--data_type fp32: the model was trained with quantisation; --force_ptq leaves that out, --cal_json_file writes \
+                     a float model and its ranges",
+                );
+            }
+            _ => {}
+        }
+        if !quantized {
+            if self.cal_json_file.is_some() {
+                return refuse(
+                    "--cal_json_file: the model has no ranges to write, it was not trained with quantisation (enable_qat)",
+                );
+            }
+            if self.force_ptq {
+                console::warn("--force_ptq has no effect: the model was not trained with quantisation");
+            }
+            return Ok((checkpoint, None));
+        }
+        if self.force_ptq {
+            return Ok((without_quantizers(&checkpoint), None));
+        }
+        if self.cal_json_file.is_some() {
+            return Ok((without_quantizers(&checkpoint), Some(tensor_scales(&checkpoint)?)));
+        }
+        Ok((checkpoint, None))
+    }
 }
 
 /// Where the model goes. As in the original, a name that is not an `.onnx` (or `.etlt`) gets `.onnx` appended.

@@ -136,12 +136,13 @@ impl<'a> Watcher<'a> {
                 (self.epoch_started, self.pace.since) = (Instant::now(), Instant::now());
                 let preprocess = &detector.preprocess;
                 console::info(&format!(
-                    "network: {} at {}x{}x{}, {:.2} M parameters",
+                    "network: {} at {}x{}x{}, {:.2} M parameters{}",
                     detector.arch,
                     preprocess.channels,
                     preprocess.height,
                     preprocess.width,
-                    *parameters as f64 / 1e6
+                    *parameters as f64 / 1e6,
+                    if detector.graph.is_quantized() { ", trained with quantisation" } else { "" }
                 ));
             }
             Event::Weights(loaded) => {

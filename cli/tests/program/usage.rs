@@ -12,7 +12,6 @@ fn exit_codes_say_whose_turn_it_is() {
     fs::write(dir.join("typo.txt"), SPEC.replace("box_matching_iou", "box_matching_uoi")).unwrap();
     fs::write(dir.join("range.txt"), SPEC.replace("box_matching_iou: 0.25", "box_matching_iou: 1.5"))
         .unwrap();
-    fs::write(dir.join("qat.txt"), SPEC.replace("num_epochs: 1", "num_epochs: 1 enable_qat: true")).unwrap();
     fs::write(dir.join("nowhere.txt"), SPEC.replace("\"images\"", "\"pictures\"")).unwrap();
     for (line, code, says) in [
         ("--help", 0, "Examples:"),
@@ -24,14 +23,13 @@ fn exit_codes_say_whose_turn_it_is() {
         ("train -e missing.txt -r out", 2, "missing.txt"),
         ("train -e typo.txt -r out", 2, "box_matching_iou"),
         ("train -e range.txt -r out", 2, "range.txt:"),
-        ("train -e qat.txt -r out", 2, "quantisation-aware"),
         ("train -e nowhere.txt -r out", 3, "pictures"),
         ("train -e spec.txt -r spec.txt/out", 4, "spec.txt"),
         ("evaluate -m missing.tlt -e spec.txt", 3, "missing.tlt"),
         ("evaluate -m missing.tlt -e spec.txt -k a --key-file b", 2, "--key-file"),
         ("inference -m missing.tlt -i images -e spec.txt -r out -t 1", 2, "between 0 and 1"),
         ("export -m missing.tlt --engine_file x.engine", 2, "--engine_file is not supported yet"),
-        ("export -m missing.tlt --data_type int8", 2, "int8"),
+        ("export -m missing.tlt --cal_json_file a --force_ptq", 2, "--force_ptq"),
         ("export -m missing.tlt --target_opset 7", 2, "11..=20"),
         ("lint spec.txt", 0, "0 errors"),
         ("lint range.txt", 1, "1.5"),

@@ -39,7 +39,13 @@ pub(super) fn value(graph: &Graph, id: NodeId) -> &str {
     if matches!(node.op, Op::Input { .. }) { INPUT } else { &node.name }
 }
 
-fn range(graph: &Graph, params: &Params, maps: &QuantizedMaps, id: NodeId) -> Result<f32, WriteError> {
+/// The range of a quantised map.
+pub(super) fn range(
+    graph: &Graph,
+    params: &Params,
+    maps: &QuantizedMaps,
+    id: NodeId,
+) -> Result<f32, WriteError> {
     let amax = maps.amax(graph, params, id)?;
     if amax.is_finite() && amax > 0.0 {
         Ok(amax)

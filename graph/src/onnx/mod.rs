@@ -7,6 +7,7 @@
 mod decode;
 mod layers;
 mod metadata;
+mod ranges;
 
 use oxidet_proto::onnx::{
     AttributeProto, DataType, Dim, GraphProto, IR_VERSION, ModelProto, NodeProto, OperatorSetIdProto,
@@ -17,6 +18,7 @@ use oxidet_vision::NmsConfig;
 use crate::{Detector, Params, ParamsError, ShapeError};
 
 pub use metadata::Metadata;
+pub use ranges::tensor_ranges;
 
 /// Name of the model's input.
 pub const INPUT: &str = "Input";

@@ -18,11 +18,6 @@ const WANDB: &str = "training_config.visualizer.wandb_config";
 
 const GAPS: &[Gap] = &[
     Gap {
-        what: "quantisation-aware training",
-        verbs: TRAIN,
-        used: |e| when(e.training().enable_qat, "training_config.enable_qat"),
-    },
-    Gap {
         what: "Weights & Biases",
         verbs: TRAIN,
         used: |e| {
@@ -99,8 +94,7 @@ mod tests {
                 Verb::Train,
                 vec![],
             ),
-            ("training_config { enable_qat: True pruned_model_path: 'p' }", Verb::Train, vec!["True"]),
-            ("training_config { enable_qat: True }", Verb::Export, vec![]),
+            ("training_config { enable_qat: True pruned_model_path: 'p' }", Verb::Train, vec![]),
             (
                 "training_config { visualizer { enabled: t wandb_config {} clearml_config {} } }",
                 Verb::Train,

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use oxidet_graph::{Checkpoint, Conv2d, Detector, NodeId, Op, Params, TrainingState};
+use oxidet_graph::{Checkpoint, Conv2d, Detector, NodeId, Op, Params, TrainingState, pass};
 use oxidet_proto::container::Passphrase;
 use oxidet_proto::lint::Checked;
 use oxidet_proto::spec::Difference;
@@ -51,17 +51,19 @@ pub(super) fn start(
     if let Some(path) = &training.pruned_model_path {
         let path = Path::new(path);
         let checkpoint = read_checkpoint(path, passphrase)?;
-        check_pruned(&checkpoint.detector, &detector)
+        // Whether to train with quantisation is for the spec to say, not for the file.
+        let (model, params) = pass::strip_quantizers(&checkpoint.detector, &checkpoint.params);
+        check_pruned(&model, &detector)
             .map_err(|what| TrainError::Weights { path: path.to_owned(), what })?;
-        let Checkpoint { detector, params, .. } = checkpoint;
         let report = LoadReport {
             source: "a pruned checkpoint".into(),
             loaded: params.iter().map(|(name, _)| name.to_owned()).collect(),
             backbone_share: 1.0,
             ..LoadReport::default()
         };
-        let loaded = LoadedWeights { path: path.to_owned(), report };
-        return Ok(Start { detector, params, state, loaded: Some(loaded), changes, spec: text });
+        let loaded = Some(LoadedWeights { path: path.to_owned(), report });
+        let (detector, params) = quantized(spec, model, params);
+        return Ok(Start { detector, params, state, loaded, changes, spec: text });
     }
     let params = init_params(&detector, seed);
     let (params, loaded) = match &training.pretrain_model_path {
@@ -71,7 +73,16 @@ pub(super) fn start(
         }
         None => (params, None),
     };
+    let (detector, params) = quantized(spec, detector, params);
     Ok(Start { detector, params, state, loaded, changes, spec: text })
+}
+
+/// The network with quantisers, if the spec asks for them.
+fn quantized(spec: &Checked, detector: Detector, params: Params) -> (Detector, Params) {
+    if spec.training().enable_qat {
+        return pass::place_quantizers(&detector, &params);
+    }
+    (detector, params)
 }
 
 fn resume(
@@ -82,6 +93,7 @@ fn resume(
 ) -> Result<Start, TrainError> {
     let misfit = |what: String| TrainError::Weights { path: path.to_owned(), what };
     let checkpoint = read_checkpoint(path, passphrase)?;
+    let (detector, _) = quantized(spec, detector, Params::new());
     // A run that retrains a pruned model goes on with the pruned network.
     let detector = if check_pruned(&checkpoint.detector, &detector).is_ok() {
         Detector { graph: checkpoint.detector.graph.clone(), ..detector }

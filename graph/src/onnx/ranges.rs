@@ -1,0 +1,25 @@
+//! The ranges of a network that was trained with quantisation, by the names its tensors have in ONNX.
+
+use std::collections::BTreeMap;
+
+use super::layers::value;
+use super::{WriteError, layers};
+use crate::quantization::QuantizedMaps;
+use crate::{Graph, Op, Params};
+
+/// The range of every tensor that is quantised, whether the model holds the quantisers or not. `graph` is the network as it is
+/// written: batch norms folded, quantisers in place.
+///
+/// # Errors
+/// When a parameter is missing, or a range has never been measured.
+pub fn tensor_ranges(graph: &Graph, params: &Params) -> Result<BTreeMap<String, f32>, WriteError> {
+    let maps = QuantizedMaps::of(graph);
+    let mut ranges = BTreeMap::new();
+    for id in graph.ids().filter(|id| maps.contains(*id)) {
+        let node = graph.node(id);
+        // A quantiser is about the tensor it reads.
+        let tensor = if matches!(node.op, Op::FakeQuantize) { node.inputs[0] } else { id };
+        ranges.insert(value(graph, tensor).to_owned(), layers::range(graph, params, &maps, id)?);
+    }
+    Ok(ranges)
+}

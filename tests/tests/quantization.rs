@@ -1,0 +1,136 @@
+//! Training with quantisation: a run keeps its ranges over a stop, and what it exports computes what it evaluated.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::AtomicBool;
+
+use oxidet_exporter::{tensor_scales, without_quantizers};
+use oxidet_graph::onnx::Batch;
+use oxidet_graph::{Checkpoint, pass};
+use oxidet_tests::squares::{checked, draw, request, run, spec};
+use oxidet_tests::{bytes, checkpoint, exported, images};
+use oxidet_trainer::checkpoint_file::read_checkpoint;
+use oxidet_trainer::interp::{Executor, TrainNet};
+use oxidet_trainer::net::Freeze;
+use oxidet_trainer::train::train;
+use oxidet_vision::{Network, RawDetections};
+
+fn read(path: &Path) -> Checkpoint {
+    read_checkpoint(path, None).unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[test]
+fn a_run_with_quantisation_learns_and_resumes_to_the_same_bytes() {
+    let data = tempfile::tempdir().expect("a folder");
+    draw(data.path(), 10);
+    let results = tempfile::tempdir().expect("a folder");
+    let with = |load: &str| spec(data.path(), &format!("enable_qat: true model_ema: true {load}"), "");
+    let (whole, losses) = run(&with(""), &results.path().join("whole"), None, None);
+    assert!(losses[5] < losses[0] / 2.0, "the loss falls: {losses:?}");
+
+    let parts = results.path().join("parts");
+    let (stopped, _) = run(&with(""), &parts, None, Some(7));
+    let load = format!("resume_model_path: '{}'", stopped.checkpoint.display());
+    let (resumed, _) = run(&with(&load), &parts, None, None);
+    let bytes = |path: &Path| fs::read(path).expect("a checkpoint");
+    assert!(bytes(&whole.checkpoint) == bytes(&resumed.checkpoint), "ranges are kept to the last bit");
+
+    let stop = AtomicBool::new(false);
+    let error = train(&request(&spec(data.path(), &load, ""), &parts, &stop), &mut |_| {});
+    let error = error.expect_err("the network is another").to_string();
+    assert!(error.contains("training_config.enable_qat"), "{error}");
+}
+
+#[test]
+fn the_spec_says_whether_a_pruned_model_trains_with_quantisation() {
+    let data = tempfile::tempdir().expect("a folder");
+    draw(data.path(), 4);
+    let results = tempfile::tempdir().expect("a folder");
+    let short = |load: &str| {
+        let text = spec(data.path(), load, "").source().text().replace("num_epochs: 6", "num_epochs: 1");
+        checked(&text)
+    };
+    let go = |load: &str, name: &str| run(&short(load), &results.path().join(name), None, None).0.checkpoint;
+    let float = go("", "float");
+    let pruned = |path: &Path| format!("pruned_model_path: '{}'", path.display());
+    let quantized = go(&format!("enable_qat: true {}", pruned(&float)), "quantized");
+    assert!(read(&quantized).detector.graph.is_quantized());
+    let back = go(&pruned(&quantized), "back");
+    assert_eq!(read(&back).detector, read(&float).detector);
+}
+
+/// A network with quantisers whose ranges are those of a batch.
+fn quantized(arch: &str, nlayers: u32, activation: &str) -> Checkpoint {
+    let mut checkpoint = checkpoint(arch, nlayers, activation, 3);
+    let (detector, params) = pass::place_quantizers(&checkpoint.detector, &checkpoint.params);
+    let shape = [2, 3, detector.preprocess.height, detector.preprocess.width];
+    let mut net = TrainNet::new(&detector, &params, Freeze::default(), &candle_core::Device::Cpu).unwrap();
+    net.forward(&images(&checkpoint, 2), shape).unwrap();
+    // Statistics of the batch too, so that maps have the sizes they were measured with.
+    let mut measured = net.params().unwrap();
+    for (name, tensor) in net.running_statistics().unwrap().iter() {
+        measured.insert(name, tensor.clone());
+    }
+    checkpoint.detector = detector;
+    checkpoint.params = measured;
+    checkpoint
+}
+
+#[test]
+fn scales_are_named_as_the_tensors_of_the_model() {
+    for (arch, nlayers) in [("cspdarknet_tiny", 0), ("darknet", 19), ("mobilenet_v2", 0)] {
+        let checkpoint = quantized(arch, nlayers, "");
+        let scales = tensor_scales(&checkpoint).unwrap().tensor_scales;
+        let float = exported(&without_quantizers(&checkpoint), 12, Batch::Dynamic);
+        let model = oxidet_proto::onnx::decode(&float.onnx).unwrap();
+        let graph = model.graph.unwrap();
+        let made: Vec<&str> =
+            graph.node.iter().flat_map(|node| &node.output).map(String::as_str).chain(["Input"]).collect();
+        for tensor in scales.keys() {
+            assert!(made.contains(&tensor.as_str()), "{arch}: `{tensor}` is no tensor of the model");
+        }
+        // Every convolution of the network reads a tensor with a range.
+        let convs = graph.node.iter().filter(|node| node.op_type == "Conv");
+        for conv in convs {
+            assert!(scales.contains_key(&conv.input[0]), "{arch}: `{}` has no range", conv.input[0]);
+        }
+    }
+}
+
+#[test]
+#[cfg_attr(not(peers), ignore = "set OXIDET_PEERS_PYTHON to a Python with onnx, onnxruntime and numpy")]
+fn onnxruntime_computes_what_we_evaluate() {
+    let dir = tempfile::tempdir().unwrap();
+    let cases = [
+        ("cspdarknet_tiny", 0, ""),
+        ("cspdarknet_tiny_3l", 0, "mish"),
+        ("resnet", 18, ""),
+        ("darknet", 19, ""),
+        ("mobilenet_v2", 0, ""),
+        ("efficientnet_b0", 0, ""),
+    ];
+    for (at, (arch, nlayers, activation)) in cases.into_iter().enumerate() {
+        let checkpoint = quantized(arch, nlayers, activation);
+        let case = dir.path().join(format!("{at}_{arch}{nlayers}"));
+        fs::create_dir(&case).unwrap();
+        let input = images(&checkpoint, 2);
+        let mut want = RawDetections::default();
+        let mut network = Executor::new(&checkpoint.detector, &checkpoint.params).unwrap();
+        network.run(&input, 2, &mut want).unwrap();
+        for (name, content) in [
+            ("model.onnx", exported(&checkpoint, 13, Batch::Dynamic).onnx),
+            ("input.f32", bytes(&input)),
+            ("boxes.f32", bytes(&want.boxes)),
+            ("scores.f32", bytes(&want.scores)),
+        ] {
+            fs::write(case.join(name), content).unwrap();
+        }
+    }
+    let python = std::env::var("OXIDET_PEERS_PYTHON").unwrap();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/check_onnx.py");
+    let output = Command::new(python).arg(script).arg(dir.path()).arg("--quantized").output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(text.lines().filter(|line| line.starts_with("ok ")).count(), cases.len(), "{text}");
+}
