@@ -65,15 +65,13 @@ fn quantized(arch: &str, nlayers: u32, activation: &str) -> Checkpoint {
     let mut checkpoint = checkpoint(arch, nlayers, activation, 3);
     let (detector, params) = pass::place_quantizers(&checkpoint.detector, &checkpoint.params);
     let shape = [2, 3, detector.preprocess.height, detector.preprocess.width];
-    let mut net = TrainNet::new(&detector, &params, Freeze::default(), &candle_core::Device::Cpu).unwrap();
-    net.forward(&images(&checkpoint, 2), shape).unwrap();
-    // Statistics of the batch too, so that maps have the sizes they were measured with.
-    let mut measured = net.params().unwrap();
-    for (name, tensor) in net.running_statistics().unwrap().iter() {
-        measured.insert(name, tensor.clone());
-    }
+    let measured = || -> Result<_, oxidet_trainer::interp::TrainNetError> {
+        let mut net = TrainNet::new(&detector, &params, Freeze::default(), &candle_core::Device::Cpu)?;
+        net.forward(&images(&checkpoint, 2), shape)?;
+        net.params()
+    };
+    checkpoint.params = measured().unwrap_or_else(|error| panic!("{error}"));
     checkpoint.detector = detector;
-    checkpoint.params = measured;
     checkpoint
 }
 

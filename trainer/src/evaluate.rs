@@ -15,6 +15,8 @@ pub use page::{Shown, mistakes_page};
 pub use pr_picture::pr_picture;
 pub use results::{confusion_csv, pr_curve_csv, results_json};
 
+use oxidet_graph::ap_mode_from_spec;
+use oxidet_proto::lint::Checked;
 use oxidet_vision::metrics::{Metrics, Mode, Outcomes, Report, Scene, Settings, Truth};
 use oxidet_vision::{
     Detection, Letterbox, Network, NetworkError, NmsConfig, Preprocess, PxBox, RawDetections,
@@ -70,6 +72,19 @@ pub enum EvaluateError {
 }
 
 impl Evaluation {
+    /// As `eval_config` asks, of a network that reads images prepared like this and whose candidates are suppressed like that.
+    pub fn from_spec(spec: &Checked, preprocess: Preprocess, nms: NmsConfig) -> Self {
+        let eval = spec.eval();
+        Self {
+            preprocess,
+            nms,
+            batch_size: eval.batch_size as usize,
+            mode: ap_mode_from_spec(eval.average_precision_mode),
+            iou_threshold: eval.matching_iou_threshold,
+            score_threshold: DEFAULT_SCORE,
+        }
+    }
+
     /// Evaluates `network` on every image of `dataset`. `each` gets the images in order, as they are done.
     ///
     /// # Errors

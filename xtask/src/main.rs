@@ -6,6 +6,7 @@ mod bench_eval;
 mod bench_ops;
 mod bench_train;
 mod follow_peer;
+mod onnx_peer;
 
 use clap::Parser;
 
@@ -25,6 +26,8 @@ enum Task {
     Ops(bench_ops::Args),
     #[command(name = "follow-peer")]
     Follow(follow_peer::Args),
+    #[command(name = "onnx-peer")]
+    Onnx(onnx_peer::Args),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -35,5 +38,6 @@ fn main() -> anyhow::Result<()> {
         Task::TrainWorker(args) => bench_train::work(&args),
         Task::Ops(args) => bench_ops::run(&args),
         Task::Follow(args) => follow_peer::run(&args),
+        Task::Onnx(args) => onnx_peer::run(&args),
     }
 }

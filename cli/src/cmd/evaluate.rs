@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use oxidet_graph::ap_mode_from_spec;
 use oxidet_proto::lint::{Checked, Verb};
 use oxidet_trainer::data::Dataset;
 use oxidet_trainer::evaluate::{
@@ -124,14 +123,8 @@ fn measure(
     score_threshold: f32,
 ) -> Result<Measured, Failure> {
     let (dataset, store) = data.open_validation(spec)?;
-    let evaluation = Evaluation {
-        preprocess: model.preprocess().clone(),
-        nms: model.nms(spec),
-        batch_size: spec.eval().batch_size as usize,
-        mode: ap_mode_from_spec(spec.eval().average_precision_mode),
-        iou_threshold: spec.eval().matching_iou_threshold,
-        score_threshold,
-    };
+    let evaluation = Evaluation::from_spec(spec, model.preprocess().clone(), model.nms(spec));
+    let evaluation = Evaluation { score_threshold, ..evaluation };
     let bar = progress::bar(dataset.samples.len() as u64, "evaluating");
     let mut images = Vec::with_capacity(dataset.samples.len());
     let report = evaluation.run(model.network(), &dataset, &store, &mut |image| {

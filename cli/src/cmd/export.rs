@@ -322,7 +322,9 @@ impl ExportJob<'_> {
             Executor::new(detector, params).map_err(|error| Failure::bug(error.to_string()))?;
         let inputs = samples(self.spec, &detector.preprocess);
         let nms = nms_from_spec(self.spec.nms());
-        verify(&mut reference, &mut *exported, &inputs, &nms).map_err(|error| Failure::bug(error.to_string()))
+        let quantized = detector.graph.is_quantized();
+        verify(&mut reference, &mut *exported, &inputs, &nms, quantized)
+            .map_err(|error| Failure::bug(error.to_string()))
     }
 }
 

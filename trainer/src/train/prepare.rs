@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use candle_core::Device;
-use oxidet_graph::{ClassWeighting, Detector, TrainingState, ap_mode_from_spec, nms_from_spec};
+use oxidet_graph::{ClassWeighting, Detector, TrainingState, nms_from_spec};
 use oxidet_proto::lint::Checked;
 use oxidet_proto::spec::TrainingConfig;
 
@@ -18,7 +18,7 @@ use crate::data::{
     CacheBudget, Dataset, DatasetRequest, ImageStore, LoaderSettings, Split, TrainLoader, TrainingData,
     TrainingSettings,
 };
-use crate::evaluate::{DEFAULT_SCORE, Evaluation};
+use crate::evaluate::Evaluation;
 use crate::interp::TrainNet;
 use crate::loss::{LossConfig, YoloLoss};
 use crate::net::{self, Freeze, NetConfig};
@@ -32,7 +32,7 @@ impl<'a> Run<'a> {
         listen: &mut dyn FnMut(Event<'_>),
     ) -> Result<Self, TrainError> {
         let spec = request.spec;
-        let (training, eval) = (spec.training(), spec.eval());
+        let training = spec.training();
         let missing =
             |what: &str| TrainError::Spec(format!("training_config.{what} is not set; training needs it"));
         let rule =
@@ -96,14 +96,7 @@ impl<'a> Run<'a> {
         } else {
             state.class_weighting = None;
         }
-        let evaluation = Evaluation {
-            preprocess: detector.preprocess.clone(),
-            nms: nms_from_spec(spec.nms()),
-            batch_size: eval.batch_size as usize,
-            mode: ap_mode_from_spec(eval.average_precision_mode),
-            iou_threshold: eval.matching_iou_threshold,
-            score_threshold: DEFAULT_SCORE,
-        };
+        let evaluation = Evaluation::from_spec(spec, detector.preprocess.clone(), nms_from_spec(spec.nms()));
         Ok(Self {
             request: *request,
             loss: YoloLoss { config: loss, heads: detector.geometry(), classes: detector.classes.len() },
