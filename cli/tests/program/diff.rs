@@ -53,7 +53,7 @@ fn every_difference_is_told() {
     let lines: Vec<String> =
         run.stdout.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
     for told in [
-        "parameters 5,870,796 5,870,796 100 %",
+        "parameters 5,871,084 5,871,084 100 %",
         "training_config.num_epochs: 2, was 1",
         "classes: circle, was square",
         "input: 96 x 64 x 3 (width, height, channels), 8 bits, minus 100 116.779 123.68, was \

@@ -1,36 +1,45 @@
 //! What the network is for: input, classes, heads.
 
 use oxidet_graph::Detector;
+use oxidet_vision::{Head, Preprocess};
 
 use super::Section;
 use crate::cmd::inspect::input;
 
 pub fn section(before: &Detector, after: &Detector) -> Section {
     let mut lines = Vec::new();
-    let mut line = |what: &str, before: String, after: String| {
-        if before != after {
-            lines.push(format!("{what}: {after}, was {before}"));
+    let mut line = |what: &str, same: bool, told: &dyn Fn(&Detector) -> String| {
+        if !same {
+            lines.push(format!("{what}: {}, was {}", told(after), told(before)));
         }
     };
-    line("architecture", before.arch.clone(), after.arch.clone());
-    line("input", input(&before.preprocess), input(&after.preprocess));
-    line("classes", before.classes.join(", "), after.classes.join(", "));
+    line("architecture", before.arch == after.arch, &|detector| detector.arch.clone());
+    line("input", before.preprocess == after.preprocess, &|detector| input(&detector.preprocess));
+    line("classes", before.classes == after.classes, &|detector| detector.classes.join(", "));
     for number in 0..before.heads.len().max(after.heads.len()) {
-        line(&format!("head {}", number + 1), head(before, number), head(after, number));
+        let of = |detector: &Detector| {
+            let head = detector.heads.get(number)?;
+            Some((detector.graph.node(head.output).name.clone(), head.geometry.clone()))
+        };
+        let same = of(before) == of(after);
+        line(&format!("head {}", number + 1), same, &|detector| {
+            of(detector)
+                .map_or("none".into(), |(layer, geometry)| head(&layer, &geometry, &detector.preprocess))
+        });
     }
     Section::new("Detector", lines)
 }
 
-fn head(detector: &Detector, number: usize) -> String {
-    let Some(head) = detector.heads.get(number) else { return "none".into() };
-    let (width, height) = (detector.preprocess.width as f32, detector.preprocess.height as f32);
-    let anchors: Vec<String> =
-        head.geometry.anchors.iter().map(|(w, h)| format!("({}, {})", w * width, h * height)).collect();
+fn head(layer: &str, geometry: &Head, input: &Preprocess) -> String {
+    // To a thousandth of a pixel: anchors are kept as fractions of the input.
+    let pixels = |fraction: f32, side: usize| (fraction * side as f32 * 1e3).round() / 1e3;
+    let anchors = geometry.anchors.iter();
+    let anchors =
+        anchors.map(|(w, h)| format!("({}, {})", pixels(*w, input.width), pixels(*h, input.height)));
     format!(
-        "`{}`, stride {}, anchors {}, grid_xy_extend {}",
-        detector.graph.node(head.output).name,
-        head.geometry.stride,
-        anchors.join(" "),
-        head.geometry.grid_xy_extend
+        "`{layer}`, stride {}, anchors {}, grid_xy_extend {}",
+        geometry.stride,
+        anchors.collect::<Vec<_>>().join(" "),
+        geometry.grid_xy_extend
     )
 }

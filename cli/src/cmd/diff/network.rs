@@ -1,7 +1,7 @@
 //! Layers and their widths.
 
 use oxidet_graph::difference::{Change, GraphDifferences};
-use oxidet_graph::{Checkpoint, Graph, NodeId, Op};
+use oxidet_graph::{Checkpoint, Graph, Layer, NodeId, Op};
 
 use super::{Limit, Section};
 use crate::columns::{Align, columns};
@@ -44,10 +44,16 @@ pub fn sections(before: &Graph, after: &Graph, limit: Limit) -> Vec<Section> {
     ]
 }
 
+/// Layers, or what of them is not in the other.
 fn only(heading: &str, graph: &Graph, ids: &[NodeId], limit: Limit) -> Section {
-    let (ids, more) = limit.of(ids);
-    let name = |id: &NodeId| format!("{}: {}", graph.node(*id).name, graph.operator(*id));
-    Section::new(heading, ids.iter().map(name).chain(more).collect())
+    let layers = graph.layers().into_iter().filter_map(|layer| {
+        let nodes: Vec<NodeId> = layer.nodes.into_iter().filter(|id| ids.contains(id)).collect();
+        (!nodes.is_empty()).then_some(Layer { nodes, ..layer })
+    });
+    let layers: Vec<Layer> = layers.collect();
+    let (first, more) = limit.of(&layers);
+    let line = |layer: &Layer| format!("{}: {}", graph.node(layer.first()).name, graph.operators(layer));
+    Section::new(heading, first.iter().map(line).chain(more).collect())
 }
 
 fn widths(changes: &[Change<usize>], limit: Limit) -> Section {

@@ -22,9 +22,9 @@ use summary::Summary;
 
 /// Show what is in a checkpoint, or the network of a spec
 ///
-/// A line for each layer: what it computes, its output [channels, height, width], its parameters, its multiplications for one
-/// image; of a checkpoint also the share of weights that are 0 (zero) and below a thousandth of the layer's largest (small), the
-/// filters whose output is constant (dead), and the range of the quantiser behind it. docs/inspect.md tells more.
+/// A line for each layer: what it computes, its output [channels, height, width], its parameters, its multiplications with
+/// additions for one image (MACs); of a checkpoint also the share of weights that are 0 (zero) and below a thousandth of the layer's
+/// largest (small), the filters whose output is constant (dead), and the range of the quantiser behind it. docs/inspect.md tells more.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     oxidet inspect results/weights/yolov4_resnet18_epoch_080.tlt -k KEY\n  \

@@ -23,7 +23,7 @@ pub fn overview(summary: &Summary) -> String {
 
 fn network(summary: &Summary) -> String {
     format!(
-        "{}, {} parameters ({}), {} multiplications an image",
+        "{}, {} parameters ({}), {} MACs an image",
         summary.arch,
         thousands(summary.parameters),
         mebibytes(summary.bytes),
