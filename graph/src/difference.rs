@@ -241,14 +241,8 @@ mod tests {
 
     /// A convolution of `filters` filters of `kernel`, its batch norm and activation, a slice, and a head.
     fn network(filters: usize, kernel: usize, activation: Activation) -> Detector {
-        let conv = Conv2d {
-            filters,
-            kernel,
-            stride: 1,
-            padding: Padding::all(kernel / 2),
-            groups: 1,
-            bias: false,
-        };
+        let conv =
+            Conv2d { filters, kernel, stride: 1, padding: Padding::all(kernel / 2), groups: 1, bias: false };
         let mut g = GraphBuilder::new();
         let image = g.input(1);
         let stem = g.conv("stem", image, conv);
@@ -371,11 +365,7 @@ mod tests {
         let found: Vec<_> = found.iter().map(|c| (c.name.as_str(), c.before, c.after)).collect();
         assert_eq!(
             found,
-            [
-                ("moved", Some(2.0), Some(2.5)),
-                ("gone", Some(3.0), None),
-                ("new", None, Some(4.0))
-            ]
+            [("moved", Some(2.0), Some(2.5)), ("gone", Some(3.0), None), ("new", None, Some(4.0))]
         );
     }
 }

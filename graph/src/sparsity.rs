@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::layers::Layer;
 use crate::{Graph, Op, ParamKind, Params, ParamsError, Tensor};
 
-/// Weights below this share of the largest of their layer are small.
+/// Weights up to this share of the largest of their layer are small.
 pub const SMALL: f32 = 1e-3;
 
 /// Counts of weights and of filters.
@@ -17,7 +17,7 @@ pub struct Sparsity {
     pub weights: usize,
     /// Of these, exactly 0.
     pub zero: usize,
-    /// Of these, below [`SMALL`] of the largest in magnitude; those that are 0 included.
+    /// Of these, up to [`SMALL`] of the largest in magnitude; those that are 0 included.
     pub small: usize,
     /// Filters.
     pub filters: usize,
@@ -121,14 +121,8 @@ mod tests {
 
     #[test]
     fn filters_are_measured_behind_their_batch_norm() {
-        let conv = Conv2d {
-            filters: 4,
-            kernel: 1,
-            stride: 1,
-            padding: Padding::default(),
-            groups: 1,
-            bias: false,
-        };
+        let conv =
+            Conv2d { filters: 4, kernel: 1, stride: 1, padding: Padding::default(), groups: 1, bias: false };
         let mut g = GraphBuilder::new();
         let image = g.input(2);
         let conv = g.conv("conv", image, conv);

@@ -90,6 +90,44 @@ fn pruning_and_quantisation_are_told_from_other_changes() {
     for silent in ["only in", "Other differences", "--all", "Spec"] {
         assert!(!run.stdout.contains(silent), "{silent}: {}", run.told());
     }
-    let run = oxidet(dir, "diff a.tlt b.tlt");
-    assert!(run.stdout.contains("more; --all shows them"), "{}", run.told());
+}
+
+#[test]
+fn long_lists_end_after_twenty_lines() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path();
+    let before = checkpoint();
+    let mut after = before.clone();
+    let kernels: Vec<_> = before
+        .detector
+        .graph
+        .param_specs()
+        .into_iter()
+        .filter(|spec| spec.kind == ParamKind::Kernel)
+        .collect();
+    for (number, kernel) in kernels.iter().enumerate() {
+        // Each has moved further than the one before it.
+        let factor = 2.0 + number as f32;
+        after
+            .params
+            .get_mut(&kernel.name)
+            .unwrap()
+            .data_mut()
+            .iter_mut()
+            .for_each(|weight| *weight *= factor);
+    }
+    save(dir, "a.tlt", &before);
+    save(dir, "b.tlt", &after);
+    let (first, last) = (&kernels[0].layer, &kernels[kernels.len() - 1].layer);
+    let listed = |line: &str| -> Vec<String> {
+        let run = oxidet(dir, line);
+        assert_eq!(run.code, 0, "{}", run.told());
+        let table = run.stdout.lines().skip_while(|line| !line.starts_with("Weights")).skip(2);
+        table.map(|line| line.split_whitespace().next().unwrap().to_owned()).collect()
+    };
+    let some = listed("diff a.tlt b.tlt");
+    assert_eq!((some.len(), &some[0], some[20].as_str()), (21, last, "…"));
+    let all = listed("diff a.tlt b.tlt --all");
+    assert_eq!((all.len(), &all[0], &all[all.len() - 1]), (kernels.len(), last, first));
+    assert!(kernels.len() > 20);
 }

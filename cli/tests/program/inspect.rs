@@ -24,7 +24,8 @@ fn a_checkpoint_is_told_layer_by_layer() {
     let dir = temp.path();
     let mut model = checkpoint();
     let kernel = model.params.get_mut("conv_0/kernel").unwrap().data_mut();
-    // The first filter, a quarter of the second, and next to nothing.
+    // The first filter is 0, some of the second too, and one weight is next to it.
+    kernel.fill(0.5);
     kernel[..27 + 6].fill(0.0);
     kernel[40] = 1e-6;
     model.training = Some(TrainingState {

@@ -9,12 +9,11 @@ use crate::numbers::short;
 
 pub fn weights(before: &Checkpoint, after: &Checkpoint, limit: Limit) -> Section {
     let WeightChanges { changed, same, reshaped } = WeightChanges::between(before, after);
-    let mut heading = format!("Weights: ‖A − B‖ / ‖A‖ of {} layers; {same} are equal", changed.len());
-    if reshaped > 0 {
-        heading += &format!(", {reshaped} have other shapes");
-    }
+    let heading = format!("Weights: {} layers differ, {same} are equal", changed.len());
+    let reshaped = (reshaped > 0)
+        .then(|| format!("{reshaped} layers have other shapes; their weights are not compared"));
     if changed.is_empty() {
-        return Section::new(heading, Vec::new());
+        return Section::new(heading, reshaped.into_iter().collect());
     }
     let (first, more) = limit.of(&changed);
     let number = |change: Option<f64>| change.map_or(String::new(), short);
@@ -25,12 +24,12 @@ pub fn weights(before: &Checkpoint, after: &Checkpoint, limit: Limit) -> Section
         })
         .collect();
     let heads = [
-        ("layer", Align::Left),
+        ("‖A − B‖ / ‖A‖", Align::Left),
         ("kernel", Align::Right),
         ("batch norm", Align::Right),
         ("statistics", Align::Right),
     ];
-    Section::new(heading, [columns(heads, &rows)].into_iter().chain(more).collect())
+    Section::new(heading, [columns(heads, &rows)].into_iter().chain(more).chain(reshaped).collect())
 }
 
 pub fn ranges(before: &Checkpoint, after: &Checkpoint, limit: Limit) -> Section {
