@@ -33,6 +33,7 @@ pub enum Command {
     #[command(name = "dataset_convert")]
     DatasetConvert(cmd::dataset_convert::DatasetConvertArgs),
     Demo(cmd::demo::DemoArgs),
+    Diff(cmd::diff::DiffArgs),
     Evaluate(cmd::evaluate::EvaluateArgs),
     Export(cmd::export::ExportArgs),
     Import(cmd::import::ImportArgs),

@@ -2,6 +2,7 @@
 
 mod args;
 mod cmd;
+mod columns;
 mod console;
 mod data;
 mod demo;
@@ -9,6 +10,7 @@ mod exit;
 mod files;
 mod key;
 mod model;
+mod numbers;
 mod progress;
 mod spec;
 mod spec_edit;
@@ -47,6 +49,7 @@ fn run(program: &'static str) -> Result<(), Failure> {
         Command::Dataset(args) => cmd::dataset::run(&args),
         Command::DatasetConvert(args) => cmd::dataset_convert::run(&args),
         Command::Demo(args) => cmd::demo::run(&args),
+        Command::Diff(args) => cmd::diff::run(&args),
         Command::Evaluate(args) => cmd::evaluate::run(&args),
         Command::Export(args) => cmd::export::run(&args),
         Command::Import(args) => cmd::import::run(&args),

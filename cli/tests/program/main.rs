@@ -3,8 +3,10 @@
 
 mod dataset;
 mod dataset_convert;
+mod diff;
 mod evaluate;
 mod import;
+mod inspect;
 mod kmeans;
 mod stopping;
 mod support;

@@ -4,6 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use oxidet_graph::{Checkpoint, Conv2d, GraphBuilder, NodeId, Op};
+use oxidet_proto::lint::{self, Verb};
+use oxidet_proto::spec::parse_experiment;
+use oxidet_trainer::checkpoint_file::write_checkpoint;
+use oxidet_trainer::net::{NetConfig, build, init_params};
 use oxidet_vision::Image;
 use oxidet_vision::image::encode_png;
 
@@ -67,6 +72,41 @@ pub fn project(dir: &Path) -> PathBuf {
     let spec = dir.join("spec.txt");
     fs::write(&spec, SPEC).unwrap();
     spec
+}
+
+/// A checkpoint of the network of [`SPEC`], before any training.
+pub fn checkpoint() -> Checkpoint {
+    let spec = lint::check(parse_experiment("spec", SPEC).unwrap(), Verb::Export).unwrap();
+    let detector = build(&NetConfig::from_spec(&spec)).unwrap();
+    let params = init_params(&detector, 1);
+    Checkpoint { detector, params, spec: SPEC.into(), training: None }
+}
+
+/// The same with half of the filters, but for those of the heads.
+pub fn pruned() -> Checkpoint {
+    let Checkpoint { mut detector, spec, .. } = checkpoint();
+    let mut builder = GraphBuilder::new();
+    let mut ids: Vec<NodeId> = Vec::new();
+    for id in detector.graph.ids() {
+        let node = detector.graph.node(id);
+        let is_head = detector.heads.iter().any(|head| head.output == id);
+        let op = match node.op {
+            Op::Conv2d(conv) if !is_head => Op::Conv2d(Conv2d { filters: conv.filters / 2, ..conv }),
+            Op::ChannelSlice { start, len } => Op::ChannelSlice { start: start / 2, len: len / 2 },
+            op => op,
+        };
+        let inputs: Vec<NodeId> = node.inputs.iter().map(|input| ids[input.index()]).collect();
+        builder.set_block(node.block);
+        ids.push(builder.push(&node.name, op, &inputs));
+    }
+    detector.graph = builder.finish();
+    let params = init_params(&detector, 1);
+    Checkpoint { detector, params, spec, training: None }
+}
+
+/// Writes a checkpoint, without a key.
+pub fn save(dir: &Path, name: &str, checkpoint: &Checkpoint) {
+    write_checkpoint(&dir.join(name), checkpoint, None).unwrap();
 }
 
 /// The spec of [`project`].

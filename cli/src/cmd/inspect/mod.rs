@@ -1,0 +1,100 @@
+//! `oxidet inspect`
+
+mod blocks;
+mod layers;
+mod overview;
+mod summary;
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use oxidet_graph::Detector;
+use oxidet_proto::lint::Verb;
+use oxidet_trainer::checkpoint_file::read_checkpoint;
+use oxidet_trainer::net::{self, NetConfig};
+
+use crate::console;
+use crate::exit::Failure;
+use crate::key::KeyArgs;
+use crate::spec;
+pub use overview::input;
+use summary::Summary;
+
+/// Show what is in a checkpoint, or the network of a spec
+///
+/// A line for each layer: what it computes, its output [channels, height, width], its parameters, its multiplications with
+/// additions for one image (MACs); of a checkpoint also the share of weights that are 0 (zero) and below a thousandth of the layer's
+/// largest (small), the filters whose output is constant (dead), and the range of the quantiser behind it. docs/inspect.md tells more.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    oxidet inspect results/weights/yolov4_resnet18_epoch_080.tlt -k KEY\n  \
+    oxidet inspect -e spec.txt --blocks                    what freeze_blocks can name\n  \
+    oxidet inspect model.tlt --json                        for programs\n  \
+    oxidet inspect model.tlt --spec > spec.txt             the spec it was trained with")]
+pub struct InspectArgs {
+    /// Checkpoint
+    #[arg(value_name = "MODEL", group = "from_checkpoint")]
+    checkpoint: Option<PathBuf>,
+    /// Checkpoint, as other commands name it
+    #[arg(
+        short = 'm',
+        long = "model",
+        alias = "model_path",
+        value_name = "MODEL",
+        group = "from_checkpoint"
+    )]
+    model: Option<PathBuf>,
+    /// Experiment spec, in place of a checkpoint
+    #[arg(
+        short = 'e',
+        long = "experiment_spec",
+        alias = "experiment_spec_file",
+        value_name = "SPEC",
+        required_unless_present = "from_checkpoint",
+        conflicts_with = "from_checkpoint"
+    )]
+    experiment: Option<PathBuf>,
+    #[command(flatten)]
+    key: KeyArgs,
+    /// The blocks of the backbone in place of the layers: their numbers, layers and sizes
+    #[arg(long)]
+    blocks: bool,
+    /// Print everything as JSON; docs/inspect.md lists its keys
+    #[arg(long, conflicts_with = "blocks")]
+    json: bool,
+    /// Print the spec inside the checkpoint and nothing else
+    #[arg(long = "spec", requires = "from_checkpoint", conflicts_with_all = ["blocks", "json"])]
+    print_spec: bool,
+}
+
+pub fn run(args: &InspectArgs) -> Result<(), Failure> {
+    let (summary, detector) = match (args.checkpoint.as_ref().or(args.model.as_ref()), &args.experiment) {
+        (Some(model), _) => {
+            let checkpoint = read_checkpoint(model, args.key.passphrase()?.as_ref())?;
+            if args.print_spec {
+                console::print(checkpoint.spec.trim_end());
+                return Ok(());
+            }
+            (Summary::of_checkpoint(&checkpoint)?, checkpoint.detector)
+        }
+        (None, Some(path)) => {
+            let detector = of_spec(path)?;
+            (Summary::of_network(&detector)?, detector)
+        }
+        (None, None) => unreachable!("clap requires one of them"),
+    };
+    if args.json {
+        let json = serde_json::to_string_pretty(&summary);
+        console::print(&json.map_err(|error| Failure::bug(error.to_string()))?);
+        return Ok(());
+    }
+    let below = if args.blocks { blocks::blocks(&detector)? } else { layers::layers(&summary) };
+    console::print(&format!("{}\n\n{below}", overview::overview(&summary)));
+    Ok(())
+}
+
+fn of_spec(path: &Path) -> Result<Detector, Failure> {
+    let spec = spec::read(path, Verb::Export, true)?;
+    net::build(&NetConfig::from_spec(&spec))
+        .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
+}
