@@ -55,9 +55,12 @@ impl GraphDifferences {
         *self == Self::default()
     }
 
-    /// Whether the second may be the first with filters taken away: some convolutions are narrower, none is wider.
+    /// Whether the second may be the first with filters taken away: some convolutions are narrower, and nothing else differs.
     pub fn is_pruning(&self) -> bool {
-        !self.widths.is_empty() && self.widths.iter().all(|width| width.after < width.before)
+        let narrower = self.widths.iter().all(|width| width.after < width.before);
+        narrower
+            && !self.widths.is_empty()
+            && *self == Self { widths: self.widths.clone(), ..Self::default() }
     }
 }
 

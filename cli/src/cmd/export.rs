@@ -183,6 +183,12 @@ pub fn run(args: &ExportArgs) -> Result<(), Failure> {
         let (checkpoint, scales) = args.quantization(checkpoint)?;
         let quantized = checkpoint.detector.graph.is_quantized();
         let opset = args.target_opset.unwrap_or(if quantized { QUANTIZED_OPSET } else { 12 });
+        if quantized && opset < QUANTIZED_OPSET {
+            return Err(Failure::usage(format!(
+                "--target_opset {opset}: the model was trained with quantisation, which needs opset {QUANTIZED_OPSET} or later; \
+                 --cal_json_file or --force_ptq write a float model"
+            )));
+        }
         let job = ExportJob { checkpoint: &checkpoint, spec: &spec, opset, batch };
         let verification = job.write(&output, passphrase.as_ref(), args.force)?;
         console::print(&format!("{}: {verification}", output.display()));

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use oxidet_graph::{Checkpoint, Conv2d, Detector, NodeId, Op, Params, TrainingState, pass};
+use oxidet_graph::difference::GraphDifferences;
+use oxidet_graph::{Checkpoint, Detector, Params, TrainingState, pass};
 use oxidet_proto::container::Passphrase;
 use oxidet_proto::lint::Checked;
 use oxidet_proto::spec::Difference;
@@ -93,8 +94,7 @@ fn resume(
 ) -> Result<Start, TrainError> {
     let misfit = |what: String| TrainError::Weights { path: path.to_owned(), what };
     let checkpoint = read_checkpoint(path, passphrase)?;
-    let (detector, _) = quantized(spec, detector, Params::new());
-    // A run that retrains a pruned model goes on with the pruned network.
+    // A run that retrains a pruned model, or trains with quantisation, goes on with the network it had.
     let detector = if check_pruned(&checkpoint.detector, &detector).is_ok() {
         Detector { graph: checkpoint.detector.graph.clone(), ..detector }
     } else {
@@ -109,20 +109,12 @@ fn resume(
     Ok(Start { detector, params, state, loaded: None, changes, spec })
 }
 
-/// Whether a model is the network of the spec but for the widths of its layers.
+/// Whether a model is the network of the spec, or that with filters taken away.
 fn check_pruned(model: &Detector, spec: &Detector) -> Result<(), String> {
-    /// The nodes of a network, all of one width.
-    fn nodes(detector: &Detector) -> Vec<(&str, Op, &[NodeId])> {
-        let without_width = |op: Op| match op {
-            Op::Conv2d(conv) => Op::Conv2d(Conv2d { filters: 0, groups: conv.groups.min(2), ..conv }),
-            Op::ChannelSlice { .. } => Op::ChannelSlice { start: 0, len: 0 },
-            op => op,
-        };
-        let nodes = detector.graph.nodes().iter();
-        nodes.map(|node| (node.name.as_str(), without_width(node.op), &node.inputs[..])).collect()
-    }
+    let differences = GraphDifferences::between(&spec.graph, &model.graph);
+    let fits = differences.is_empty() || differences.is_pruning();
     let same = [
-        ("network (arch, nlayers)", model.arch == spec.arch && nodes(model) == nodes(spec)),
+        ("network (arch, nlayers)", model.arch == spec.arch && fits),
         ("classes", model.classes == spec.classes),
         ("anchors or grid_xy_extend", model.geometry() == spec.geometry()),
         ("input size, channels, depth or image_mean", model.preprocess == spec.preprocess),
