@@ -3,23 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use oxidet_exporter::{
-    ExportRequest, Exported, Verification, export, tensor_scales, verify, without_quantizers,
-};
+use oxidet_exporter::{tensor_scales, without_quantizers};
+use oxidet_graph::Checkpoint;
 use oxidet_graph::onnx::{Batch, OPSETS, QUANTIZED_OPSET};
-use oxidet_graph::{Checkpoint, nms_from_spec};
-use oxidet_proto::container::{self, KdfParams, Kind, Passphrase};
-use oxidet_proto::lint::{Checked, Verb};
-use oxidet_proto::manifest::Manifest;
+use oxidet_proto::lint::Verb;
 use oxidet_proto::tensor_scales::TensorScales;
 use oxidet_trainer::checkpoint_file::read_checkpoint;
-use oxidet_trainer::interp::Executor;
-use oxidet_vision::{Picture, Preprocess};
 use serde_json::json;
 
 use crate::console;
-use crate::data::DataArgs;
-use crate::demo::scene;
 use crate::exit::Failure;
 use crate::files;
 use crate::key::KeyArgs;
@@ -27,8 +19,11 @@ use crate::model;
 use crate::spec;
 use crate::status::StatusLog;
 
-/// Images the written model is compared with its checkpoint on.
-const SAMPLES: usize = 4;
+mod job;
+mod not_yet;
+
+pub use job::ExportJob;
+use not_yet::NotYet;
 
 /// Write a checkpoint as ONNX, plain or encrypted, and check it
 #[derive(Args, Debug)]
@@ -79,82 +74,12 @@ pub struct ExportArgs {
     other: NotYet,
 }
 
-/// Options of the original that this version does not act on. They are refused by name.
-#[derive(Args, Debug)]
-struct NotYet {
-    #[arg(long = "gen_ds_config", hide = true)]
-    gen_ds_config: bool,
-    #[arg(long = "engine_file", hide = true)]
-    engine_file: Option<PathBuf>,
-    #[arg(long = "cal_data_file", hide = true)]
-    cal_data_file: Option<PathBuf>,
-    #[arg(long = "cal_image_dir", hide = true)]
-    cal_image_dir: Option<PathBuf>,
-    #[arg(long = "cal_cache_file", hide = true)]
-    cal_cache_file: Option<PathBuf>,
-    #[arg(short = 's', long = "strict_type_constraints", hide = true)]
-    strict_type_constraints: bool,
-    #[arg(long = "batches", hide = true)]
-    batches: Option<u32>,
-    #[arg(long = "batch_size", hide = true)]
-    batch_size: Option<u32>,
-    #[arg(long = "min_batch_size", hide = true)]
-    min_batch_size: Option<u32>,
-    #[arg(long = "opt_batch_size", hide = true)]
-    opt_batch_size: Option<u32>,
-    #[arg(long = "max_batch_size", hide = true)]
-    max_batch_size: Option<u32>,
-    #[arg(long = "max_workspace_size", hide = true)]
-    max_workspace_size: Option<u64>,
-    #[arg(long = "onnx_route", hide = true)]
-    onnx_route: Option<String>,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum DataType {
     Fp32,
     Fp16,
     Int8,
 }
-
-impl NotYet {
-    fn check(&self) -> Result<(), Failure> {
-        let refused = [
-            (
-                "--gen_ds_config",
-                self.gen_ds_config,
-                "labels.txt and manifest.json hold what the DeepStream file needs",
-            ),
-            (
-                "--engine_file",
-                self.engine_file.is_some(),
-                "build the engine on the device it is for: trtexec --onnx=model.onnx --saveEngine=model.engine",
-            ),
-            ("--cal_data_file", self.cal_data_file.is_some(), CALIBRATE),
-            ("--cal_image_dir", self.cal_image_dir.is_some(), CALIBRATE),
-            ("--cal_cache_file", self.cal_cache_file.is_some(), CALIBRATE),
-        ];
-        if let Some((name, _, instead)) = refused.iter().find(|(_, given, _)| *given) {
-            return Err(Failure::usage(format!("{name} is not supported yet; {instead}")));
-        }
-        let idle = [
-            ("--strict_type_constraints", self.strict_type_constraints),
-            ("--batches", self.batches.is_some()),
-            ("--batch_size", self.batch_size.is_some()),
-            ("--min_batch_size", self.min_batch_size.is_some()),
-            ("--opt_batch_size", self.opt_batch_size.is_some()),
-            ("--max_batch_size", self.max_batch_size.is_some()),
-            ("--max_workspace_size", self.max_workspace_size.is_some()),
-            ("--onnx_route", self.onnx_route.is_some()),
-        ];
-        for (name, _) in idle.iter().filter(|(_, given)| *given) {
-            console::warn(&format!("{name} has no effect: no engine is built and nothing calibrated"));
-        }
-        Ok(())
-    }
-}
-
-const CALIBRATE: &str = "calibrate when the engine is built";
 
 pub fn run(args: &ExportArgs) -> Result<(), Failure> {
     args.other.check()?;
@@ -263,118 +188,6 @@ fn output(given: Option<&Path>, model: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".onnx");
     name.into()
-}
-
-/// What is exported, and how.
-pub struct ExportJob<'a> {
-    pub checkpoint: &'a Checkpoint,
-    /// Says how to suppress, and where sample images are.
-    pub spec: &'a Checked,
-    pub opset: i64,
-    pub batch: Batch,
-}
-
-impl ExportJob<'_> {
-    /// Writes the model, encrypted when its name ends in `.etlt`, with labels and manifest beside it; once it is in place it has
-    /// been read back, run and found to agree with the checkpoint.
-    pub fn write(
-        &self,
-        output: &Path,
-        passphrase: Option<&Passphrase>,
-        force: bool,
-    ) -> Result<Verification, Failure> {
-        if !force && output.exists() {
-            return Err(Failure::usage(format!("{} exists; --force replaces it", output.display())));
-        }
-        let encrypted = output.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("etlt"));
-        let request = ExportRequest {
-            opset: self.opset,
-            batch: self.batch,
-            nms: nms_from_spec(self.spec.nms()),
-            score_bits: self.spec.nms().infer_nms_score_bits,
-            model_file: output.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-            encrypted,
-        };
-        let Exported { onnx, labels, manifest } = export(self.checkpoint, &request)?;
-        let bytes = match (encrypted, passphrase) {
-            (true, Some(passphrase)) => seal(&onnx, passphrase)?,
-            (true, None) => {
-                return Err(Failure::usage(
-                    "an .etlt is encrypted: give its key with -k, --key-file or OXIDET_KEY",
-                ));
-            }
-            (false, _) => onnx,
-        };
-        let staged = files::stage(output, &bytes)?;
-        let verification = self.verify(staged.path(), passphrase)?;
-        if !verification.agrees() {
-            return Err(Failure::no(format!(
-                "the exported model does not compute what the checkpoint computes, and was not kept: {verification}"
-            )));
-        }
-        let beside = |name: &str| output.with_file_name(name);
-        warn_of_other_model(&beside("manifest.json"), &manifest);
-        files::write(&beside("labels.txt"), labels.as_bytes())?;
-        files::write(&beside("manifest.json"), manifest.to_json().as_bytes())?;
-        staged.commit()?;
-        Ok(verification)
-    }
-
-    fn verify(&self, path: &Path, passphrase: Option<&Passphrase>) -> Result<Verification, Failure> {
-        let artifact = model::read_artifact(path, passphrase)?;
-        let mut exported = model::prepare(path, &artifact)?;
-        let Checkpoint { detector, params, .. } = self.checkpoint;
-        let mut reference =
-            Executor::new(detector, params).map_err(|error| Failure::bug(error.to_string()))?;
-        let inputs = samples(self.spec, &detector.preprocess);
-        let nms = nms_from_spec(self.spec.nms());
-        let quantized = detector.graph.is_quantized();
-        verify(&mut reference, &mut *exported, &inputs, &nms, quantized)
-            .map_err(|error| Failure::bug(error.to_string()))
-    }
-}
-
-fn seal(onnx: &[u8], passphrase: &Passphrase) -> Result<Vec<u8>, Failure> {
-    let mut random = [0; container::RANDOM_LEN];
-    getrandom::fill(&mut random)
-        .map_err(|error| Failure::environment(format!("no random numbers: {error}")))?;
-    container::seal(Kind::Onnx, onnx, passphrase, &random, KdfParams::default())
-        .map_err(|error| Failure::environment(error.to_string()))
-}
-
-/// Inputs to compare on: the first validation images of the spec, or drawn scenes where they are not at hand.
-fn samples(spec: &Checked, preprocess: &Preprocess) -> Vec<Vec<f32>> {
-    let tensor = |picture: &Picture| {
-        let mut tensor = vec![0.0; preprocess.tensor_len()];
-        preprocess.apply(picture, &mut tensor);
-        tensor
-    };
-    let validation = || {
-        let (dataset, store) = DataArgs::default().open_validation(spec).ok()?;
-        let images = (0..dataset.samples.len().min(SAMPLES)).map(|sample| store.get(&dataset, sample).ok());
-        let tensors: Option<Vec<_>> = images.map(|image| Some(tensor(&*image?))).collect();
-        tensors.filter(|tensors| !tensors.is_empty())
-    };
-    validation().unwrap_or_else(|| {
-        console::info("the spec's validation images are not at hand: the check runs on drawn scenes");
-        (0..SAMPLES as u64).map(|seed| tensor(&scene::draw(seed).image.into())).collect()
-    })
-}
-
-/// A folder has one manifest; exporting another model into it takes it away from the first.
-fn warn_of_other_model(path: &Path, new: &Manifest) {
-    let Ok(text) = std::fs::read_to_string(path) else { return };
-    match Manifest::parse(&path.to_string_lossy(), &text) {
-        Ok(old) if old.model.onnx_sha256 != new.model.onnx_sha256 && old.model.file != new.model.file => {
-            console::warn(&format!(
-                "{} was about {}; it now describes {}",
-                path.display(),
-                old.model.file,
-                new.model.file
-            ));
-        }
-        _ => {}
-    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,134 @@
+//! Writing a model, once it has been found to compute what the checkpoint computes.
+
+use std::path::Path;
+
+use oxidet_exporter::{ExportRequest, Exported, Verification, export, verify};
+use oxidet_graph::onnx::Batch;
+use oxidet_graph::{Checkpoint, nms_from_spec};
+use oxidet_proto::container::{self, KdfParams, Kind, Passphrase};
+use oxidet_proto::lint::Checked;
+use oxidet_proto::manifest::Manifest;
+use oxidet_trainer::interp::Executor;
+use oxidet_vision::{Picture, Preprocess};
+
+use crate::console;
+use crate::data::DataArgs;
+use crate::demo::scene;
+use crate::exit::Failure;
+use crate::files;
+use crate::model;
+
+/// Images the written model is compared with its checkpoint on.
+const SAMPLES: usize = 4;
+
+/// What is exported, and how.
+pub struct ExportJob<'a> {
+    pub checkpoint: &'a Checkpoint,
+    /// Says how to suppress, and where sample images are.
+    pub spec: &'a Checked,
+    pub opset: i64,
+    pub batch: Batch,
+}
+
+impl ExportJob<'_> {
+    /// Writes the model, encrypted when its name ends in `.etlt`, with labels and manifest beside it; once it is in place it has
+    /// been read back, run and found to agree with the checkpoint.
+    pub fn write(
+        &self,
+        output: &Path,
+        passphrase: Option<&Passphrase>,
+        force: bool,
+    ) -> Result<Verification, Failure> {
+        if !force && output.exists() {
+            return Err(Failure::usage(format!("{} exists; --force replaces it", output.display())));
+        }
+        let encrypted = output.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("etlt"));
+        let request = ExportRequest {
+            opset: self.opset,
+            batch: self.batch,
+            nms: nms_from_spec(self.spec.nms()),
+            score_bits: self.spec.nms().infer_nms_score_bits,
+            model_file: output.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            encrypted,
+        };
+        let Exported { onnx, labels, manifest } = export(self.checkpoint, &request)?;
+        let bytes = match (encrypted, passphrase) {
+            (true, Some(passphrase)) => seal(&onnx, passphrase)?,
+            (true, None) => {
+                return Err(Failure::usage(
+                    "an .etlt is encrypted: give its key with -k, --key-file or OXIDET_KEY",
+                ));
+            }
+            (false, _) => onnx,
+        };
+        let staged = files::stage(output, &bytes)?;
+        let verification = self.verify(staged.path(), passphrase)?;
+        if !verification.agrees() {
+            return Err(Failure::no(format!(
+                "the exported model does not compute what the checkpoint computes, and was not kept: {verification}"
+            )));
+        }
+        let beside = |name: &str| output.with_file_name(name);
+        warn_of_other_model(&beside("manifest.json"), &manifest);
+        files::write(&beside("labels.txt"), labels.as_bytes())?;
+        files::write(&beside("manifest.json"), manifest.to_json().as_bytes())?;
+        staged.commit()?;
+        Ok(verification)
+    }
+
+    fn verify(&self, path: &Path, passphrase: Option<&Passphrase>) -> Result<Verification, Failure> {
+        let artifact = model::read_artifact(path, passphrase)?;
+        let mut exported = model::prepare(path, &artifact)?;
+        let Checkpoint { detector, params, .. } = self.checkpoint;
+        let mut reference =
+            Executor::new(detector, params).map_err(|error| Failure::bug(error.to_string()))?;
+        let inputs = samples(self.spec, &detector.preprocess);
+        let nms = nms_from_spec(self.spec.nms());
+        let quantized = detector.graph.is_quantized();
+        verify(&mut reference, &mut *exported, &inputs, &nms, quantized)
+            .map_err(|error| Failure::bug(error.to_string()))
+    }
+}
+
+fn seal(onnx: &[u8], passphrase: &Passphrase) -> Result<Vec<u8>, Failure> {
+    let mut random = [0; container::RANDOM_LEN];
+    getrandom::fill(&mut random)
+        .map_err(|error| Failure::environment(format!("no random numbers: {error}")))?;
+    container::seal(Kind::Onnx, onnx, passphrase, &random, KdfParams::default())
+        .map_err(|error| Failure::environment(error.to_string()))
+}
+
+/// Inputs to compare on: the first validation images of the spec, or drawn scenes where they are not at hand.
+fn samples(spec: &Checked, preprocess: &Preprocess) -> Vec<Vec<f32>> {
+    let tensor = |picture: &Picture| {
+        let mut tensor = vec![0.0; preprocess.tensor_len()];
+        preprocess.apply(picture, &mut tensor);
+        tensor
+    };
+    let validation = || {
+        let (dataset, store) = DataArgs::default().open_validation(spec).ok()?;
+        let images = (0..dataset.samples.len().min(SAMPLES)).map(|sample| store.get(&dataset, sample).ok());
+        let tensors: Option<Vec<_>> = images.map(|image| Some(tensor(&*image?))).collect();
+        tensors.filter(|tensors| !tensors.is_empty())
+    };
+    validation().unwrap_or_else(|| {
+        console::info("the spec's validation images are not at hand: the check runs on drawn scenes");
+        (0..SAMPLES as u64).map(|seed| tensor(&scene::draw(seed).image.into())).collect()
+    })
+}
+
+/// A folder has one manifest; exporting another model into it takes it away from the first.
+fn warn_of_other_model(path: &Path, new: &Manifest) {
+    let Ok(text) = std::fs::read_to_string(path) else { return };
+    match Manifest::parse(&path.to_string_lossy(), &text) {
+        Ok(old) if old.model.onnx_sha256 != new.model.onnx_sha256 && old.model.file != new.model.file => {
+            console::warn(&format!(
+                "{} was about {}; it now describes {}",
+                path.display(),
+                old.model.file,
+                new.model.file
+            ));
+        }
+        _ => {}
+    }
+}
