@@ -8,6 +8,7 @@ mod evaluate;
 mod import;
 mod inspect;
 mod kmeans;
+mod quantization;
 mod stopping;
 mod support;
 mod usage;

@@ -115,12 +115,19 @@ pub fn run(args: &ExportArgs) -> Result<(), Failure> {
             )));
         }
         let job = ExportJob { checkpoint: &checkpoint, spec: &spec, opset, batch };
+        let scale_file = match (&args.cal_json_file, &scales) {
+            (Some(path), Some(scales)) => {
+                Some((path, files::stage(path, scales.to_json().as_bytes())?, scales.tensor_scales.len()))
+            }
+            _ => None,
+        };
         let verification = job.write(&output, passphrase.as_ref(), args.force)?;
         console::print(&format!("{}: {verification}", output.display()));
-        if let (Some(path), Some(scales)) = (&args.cal_json_file, scales) {
-            files::write(path, scales.to_json().as_bytes())?;
-            console::print(&format!("{}: ranges of {} tensors", path.display(), scales.tensor_scales.len()));
-        } else if quantized {
+        if let Some((path, staged, tensors)) = scale_file {
+            staged.commit()?;
+            console::print(&format!("{}: ranges of {tensors} tensors", path.display()));
+        }
+        if quantized {
             console::info(
                 "the model holds its quantisers (Q/DQ): engines run it in INT8 as it was trained, without calibration",
             );
