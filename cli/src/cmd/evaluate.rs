@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use oxidet_graph::ap_mode_from_spec;
+use oxidet_graph::{ap_mode_from_spec, nms_from_spec};
 use oxidet_proto::lint::{Checked, Verb};
 use oxidet_trainer::data::Dataset;
 use oxidet_trainer::evaluate::{
     DEFAULT_SCORE, Evaluated, Evaluation, Mistakes, Shown, coco_annotations, coco_detections, confusion_csv,
     mistakes_page, pr_curve_csv, pr_picture, results_json,
 };
+use oxidet_vision::Preprocess;
 use oxidet_vision::image::{encode_jpeg, encode_png};
 use oxidet_vision::metrics::Report;
 use serde_json::json;
@@ -111,6 +112,18 @@ pub fn evaluate(spec: &Checked, model: &mut Model, data: &DataArgs) -> Result<Re
     Ok(measure(spec, model, data, DEFAULT_SCORE)?.report)
 }
 
+/// How a spec has a network with this input evaluated.
+pub fn evaluation(spec: &Checked, preprocess: &Preprocess, score_threshold: f32) -> Evaluation {
+    Evaluation {
+        preprocess: preprocess.clone(),
+        nms: nms_from_spec(spec.nms()),
+        batch_size: spec.eval().batch_size as usize,
+        mode: ap_mode_from_spec(spec.eval().average_precision_mode),
+        iou_threshold: spec.eval().matching_iou_threshold,
+        score_threshold,
+    }
+}
+
 struct Measured {
     dataset: Dataset,
     images: Vec<Evaluated>,
@@ -124,14 +137,7 @@ fn measure(
     score_threshold: f32,
 ) -> Result<Measured, Failure> {
     let (dataset, store) = data.open_validation(spec)?;
-    let evaluation = Evaluation {
-        preprocess: model.preprocess().clone(),
-        nms: model.nms(spec),
-        batch_size: spec.eval().batch_size as usize,
-        mode: ap_mode_from_spec(spec.eval().average_precision_mode),
-        iou_threshold: spec.eval().matching_iou_threshold,
-        score_threshold,
-    };
+    let evaluation = evaluation(spec, model.preprocess(), score_threshold);
     let bar = progress::bar(dataset.samples.len() as u64, "evaluating");
     let mut images = Vec::with_capacity(dataset.samples.len());
     let report = evaluation.run(model.network(), &dataset, &store, &mut |image| {

@@ -151,7 +151,7 @@ fn blocks(detector: &Detector) -> Result<String, Failure> {
 }
 
 /// 1234567 as 1,234,567.
-fn thousands(number: usize) -> String {
+pub fn thousands(number: usize) -> String {
     let digits = number.to_string();
     let groups: Vec<&str> =
         digits.as_bytes().rchunks(3).rev().filter_map(|group| std::str::from_utf8(group).ok()).collect();

@@ -6,6 +6,7 @@ mod dataset_convert;
 mod evaluate;
 mod import;
 mod kmeans;
+mod prune;
 mod stopping;
 mod support;
 mod usage;
