@@ -46,7 +46,7 @@ mod tests {
     use super::*;
     use oxidet_graph::pass::place_quantizers;
     use oxidet_graph::pass::prune::{Criterion, Normalizer, Pruner, Pruning};
-    use oxidet_graph::{NodeId, ParamKind, Tensor};
+    use oxidet_graph::{NodeId, ParamKind, ParamSpec, Tensor};
 
     use crate::net::golden;
 
@@ -137,7 +137,11 @@ mod tests {
     fn golden_groups() {
         for net in golden::nets() {
             let detector = golden::detector(net);
-            let params = golden::params(&detector.graph);
+            let ones = |spec: &ParamSpec| {
+                let len = spec.shape.iter().product();
+                (spec.name.clone(), Tensor::new(spec.shape.clone(), vec![1.0; len]))
+            };
+            let params: Params = detector.graph.param_specs().iter().map(ones).collect();
             let pruner = Pruner::new(&detector, &params, &Pruning::default()).unwrap();
             let name = |id: &NodeId| detector.graph.node(*id).name.clone();
             let mut found: Vec<Vec<String>> = pruner

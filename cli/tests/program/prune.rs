@@ -122,7 +122,7 @@ fn what_cannot_be_pruned_is_refused_with_the_reason() {
         ("-o no.tlt -pth -1", 2, "-1"),
         ("-o no.tlt -pg 0", 2, "--pruning_granularity"),
         ("-o no.tlt -nf 0", 2, "--min_num_filters"),
-        ("-o no.tlt -el conv_0 conv_33", 2, "no layer is called `conv_33`; did you mean `conv_3"),
+        ("-o no.tlt -el conv_0 yolo_conv33_6", 2, "`yolo_conv33_6`; did you mean `yolo_conv3_6`?"),
         ("-o no.tlt --target-macs 50", 2, "a percentage such as 50% is needed"),
         ("-o no.tlt --target-macs 50% -pth 0.5", 2, "cannot be used with"),
         ("-o no.tlt --target-macs 2%", 2, "2.0 % of the MACs cannot be reached; the least is"),
