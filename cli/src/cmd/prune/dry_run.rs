@@ -44,20 +44,20 @@ impl Sweep<'_> {
         };
 
         let whole = Cost::of(detector)?;
+        let column = thresholds.iter().map(|threshold| threshold.to_string().len()).fold(9, usize::max);
+        let row = |threshold: &str, cost: &Cost| format!("{threshold:<column$}  {}", cost_of(cost, &whole));
         let mut lines = vec![format!(
-            "{:<10}  {:>12}          {:>12}          {:>9}         {}",
+            "{:<column$}  {:>12}          {:>12}          {:>9}         {}",
             "threshold",
             "parameters",
             "MACs",
             "MiB",
             if sample.is_some() { "      mAP" } else { "" }
         )];
-        lines.push(row("unpruned", &whole, &whole) + &map(detector, params)?);
+        lines.push(row("unpruned", &whole) + &map(detector, params)?);
         for threshold in thresholds {
             let (pruned, cut) = self.pruner.plan(threshold).apply(detector, params);
-            let name = format!("{threshold:.8}");
-            let name = name.trim_end_matches('0');
-            lines.push(row(name, &Cost::of(&pruned)?, &whole) + &map(&pruned, &cut)?);
+            lines.push(row(&threshold.to_string(), &Cost::of(&pruned)?) + &map(&pruned, &cut)?);
         }
         bar.finish_and_clear();
         console::print(&lines.iter().map(|line| line.trim_end()).collect::<Vec<_>>().join("\n"));
@@ -68,14 +68,15 @@ impl Sweep<'_> {
     }
 }
 
-fn row(threshold: &str, cost: &Cost, whole: &Cost) -> String {
+/// What a network costs, each with its share of the whole one's.
+fn cost_of(cost: &Cost, whole: &Cost) -> String {
     let share = |part: f64, whole: f64| format!("{:>5.1} %", 100.0 * part / whole);
     let of_parameters = share(cost.parameters as f64, whole.parameters as f64);
     let of_macs = share(cost.macs as f64, whole.macs as f64);
     // Checkpoints hold parameters as 32-bit floats.
     let size = cost.parameters as f64 * 4.0 / MIB;
     format!(
-        "{threshold:<10}  {:>12} {of_parameters}  {:>12} {of_macs}  {size:>9.1} {of_parameters}",
+        "{:>12} {of_parameters}  {:>12} {of_macs}  {size:>9.1} {of_parameters}",
         thousands(cost.parameters),
         cost.giga_macs()
     )

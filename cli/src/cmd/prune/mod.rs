@@ -146,6 +146,11 @@ pub fn run(args: &PruneArgs) -> Result<(), Failure> {
         check(&checkpoint, &plan, &pruned, &cut)?;
         tell_what_shrank(detector, &pruned);
         let after = Cost::of(&pruned)?;
+        if after.parameters == before.parameters {
+            console::warn(
+                "nothing is pruned: all filters are above the threshold; --dry-run shows what others do",
+            );
+        }
         let text = spec.as_ref().map_or(&checkpoint.spec[..], |spec| spec.source().text());
         let result = Checkpoint { detector: pruned, params: cut, spec: text.to_owned(), training: None };
         if let Some(dir) = output.parent().filter(|dir| !dir.as_os_str().is_empty()) {
