@@ -41,6 +41,7 @@ pub enum Command {
     Inspect(cmd::inspect::InspectArgs),
     Kmeans(cmd::kmeans::KmeansArgs),
     Lint(cmd::lint::LintArgs),
+    Prune(cmd::prune::PruneArgs),
     Train(cmd::train::TrainArgs),
 }
 
@@ -102,14 +103,27 @@ impl Launcher {
     }
 }
 
-/// Two-letter options, which clap does not know, as their long forms.
-const TWO_LETTERS: [(&str, &str); 1] = [("-np", "--num_processes")];
+/// Options of several letters behind one dash, which clap does not know, as their long forms.
+const LETTERS: [(&str, &str); 6] = [
+    ("-np", "--num_processes"),
+    ("-eq", "--equalization_criterion"),
+    ("-pg", "--pruning_granularity"),
+    ("-pth", "--pruning_threshold"),
+    ("-nf", "--min_num_filters"),
+    ("-el", "--excluded_layers"),
+];
 
-/// Arguments with two-letter options spelled out.
+/// Arguments with options of several letters spelled out, alone or as `-pth=0.5`.
 pub fn expand(args: impl Iterator<Item = OsString>) -> impl Iterator<Item = OsString> {
-    args.map(|arg| match TWO_LETTERS.iter().find(|(short, _)| arg == *short) {
-        Some((_, long)) => OsString::from(long),
-        None => arg,
+    args.map(|arg| {
+        let text = arg.to_str().unwrap_or_default();
+        let (option, value) =
+            text.split_once('=').map_or((text, None), |(option, value)| (option, Some(value)));
+        match (LETTERS.iter().find(|(short, _)| option == *short), value) {
+            (Some((_, long)), Some(value)) => OsString::from(format!("{long}={value}")),
+            (Some((_, long)), None) => OsString::from(long),
+            (None, _) => arg,
+        }
     })
 }
 
@@ -142,6 +156,9 @@ mod tests {
             "yolo_v4 inference --image_dir images --experiment_spec spec.txt --model m.tlt --results_dir out",
             "yolo_v4 kmeans -l labels -i images -x 416 -y 416 -n 9",
             "yolo_v4 kmeans --label_folders a b --image_folders c d --size_x 416 --size_y 416 --max_steps 100 --min_x 1 --min_y 2 --results_dir out",
+            "yolo_v4 prune -m m.tlt -e spec.txt -o pruned.tlt -eq union -pth 0.1 -k key",
+            "yolo_v4 prune -m m.hdf5 -o pruned -e spec.txt -n L2 -eq geometric_mean -pg 16 -pth=0.5 -nf 8 -el conv1 conv2 -v",
+            "yolo_v4 prune --model m.tlt --output_file p.tlt --experiment_spec_path spec.txt --key key --normalizer max --equalization_criterion arithmetic_mean --pruning_granularity 8 --pruning_threshold 0.5 --min_num_filters 16 --excluded_layers a b --results_dir out --verbose",
             "yolo_v4 export -m m.tlt -o m.etlt -e spec.txt -k key --static_batch_size 1 --target_opset 12 --log_file log.txt",
             "yolo_v4 export --model m.tlt --output_file m.onnx --experiment_spec spec.txt -v --data_type fp32",
         ] {

@@ -57,6 +57,7 @@ fn run(program: &'static str) -> Result<(), Failure> {
         Command::Inspect(args) => cmd::inspect::run(&args),
         Command::Kmeans(args) => cmd::kmeans::run(&args),
         Command::Lint(args) => cmd::lint::run(&args),
+        Command::Prune(args) => cmd::prune::run(&args),
         Command::Train(args) => cmd::train::run(&args),
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! [`train`](train::train) runs the loop; [`net`] builds the networks as graphs, [`interp`] runs them on the [`kernel`]s through
 //! candle's autograd ([`op`]), [`data`] and [`augment`] make batches, [`loss`], [`optimizer`] and [`schedule`] move the weights,
-//! [`evaluate`] measures, and [`report`] tells. [`convert`], [`doctor`], [`gallery`] and [`anchors`] are for data before training, [`weights`]
+//! [`evaluate`] measures, and [`report`] tells. [`pruning_check`] compares a pruned network with the whole one. [`convert`], [`doctor`], [`gallery`] and [`anchors`] are for data before training, [`weights`]
 //! for networks that were trained before. This crate alone links candle.
 
 pub mod anchors;
@@ -22,6 +22,7 @@ pub mod net;
 pub mod op;
 pub mod optimizer;
 mod page;
+pub mod pruning_check;
 mod report;
 pub mod schedule;
 pub mod train;

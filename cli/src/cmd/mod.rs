@@ -11,4 +11,5 @@ pub mod inference;
 pub mod inspect;
 pub mod kmeans;
 pub mod lint;
+pub mod prune;
 pub mod train;

@@ -8,6 +8,7 @@ mod evaluate;
 mod import;
 mod inspect;
 mod kmeans;
+mod prune;
 mod quantization;
 mod stopping;
 mod support;

@@ -2,6 +2,7 @@
 
 mod fold_batch_norm;
 mod place_quantizers;
+pub mod prune;
 
 pub use fold_batch_norm::fold_batch_norm;
 pub use place_quantizers::{place_quantizers, strip_quantizers};

@@ -18,17 +18,27 @@ pub enum Verb {
     Export,
     /// A checkpoint from weights of another program.
     Import,
+    /// A smaller network.
+    Prune,
     /// Anchors for the training data; those of the spec may be missing.
     Kmeans,
     /// A look at the data. That there is none is for whoever looks to say.
     Dataset,
 }
 
-pub(super) const ALL: &[Verb] =
-    &[Verb::Train, Verb::Evaluate, Verb::Inference, Verb::Export, Verb::Import, Verb::Kmeans, Verb::Dataset];
+pub(super) const ALL: &[Verb] = &[
+    Verb::Train,
+    Verb::Evaluate,
+    Verb::Inference,
+    Verb::Export,
+    Verb::Import,
+    Verb::Prune,
+    Verb::Kmeans,
+    Verb::Dataset,
+];
 /// Whoever builds or runs a network.
 pub(super) const NETWORK: &[Verb] =
-    &[Verb::Train, Verb::Evaluate, Verb::Inference, Verb::Export, Verb::Import];
+    &[Verb::Train, Verb::Evaluate, Verb::Inference, Verb::Export, Verb::Import, Verb::Prune];
 pub(super) const TRAIN: &[Verb] = &[Verb::Train];
 /// Whoever reads the training data.
 pub(super) const TRAINING_DATA: &[Verb] = &[Verb::Train, Verb::Kmeans, Verb::Dataset];

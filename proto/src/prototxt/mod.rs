@@ -22,9 +22,9 @@ mod tree;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use source::{Position, Source, Span};
+pub use suggest::closest;
 
 pub(crate) use diagnostic::Problems;
 pub(crate) use parser::parse;
 pub(crate) use string_literal::source_offset;
-pub(crate) use suggest::closest;
 pub(crate) use tree::{Field, Scalar, ScalarKind, Value};

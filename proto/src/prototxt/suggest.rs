@@ -4,7 +4,7 @@
 ///
 /// Near means: equal but for case; or at most a third of the letters changed (Damerau-Levenshtein distance,
 /// neighbouring letters may be swapped); or one is the beginning of the other. The first of equals wins.
-pub(crate) fn closest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+pub fn closest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     const LONGEST: usize = 64; // longer words are no typos, and the distance costs the square of it
     if word.is_empty() || word.len() > LONGEST {
         return None;

@@ -16,6 +16,11 @@ use numbers::{CASES, COUNTS};
 /// Architecture, depth, activation, force_relu.
 pub(crate) type Net = (&'static str, u32, &'static str, bool);
 
+/// Every backbone.
+pub(crate) fn nets() -> impl Iterator<Item = Net> {
+    COUNTS.iter().map(|(net, _)| *net)
+}
+
 /// The configuration of all goldens: 96×64 pixels, three classes, three anchors a head.
 pub(crate) fn config((arch, nlayers, activation, force_relu): Net) -> NetConfig {
     let pixels = |anchors: [(f32, f32); 3]| anchors.map(|(w, h)| (w * 96.0, h * 64.0)).to_vec();

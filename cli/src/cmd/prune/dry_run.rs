@@ -1,0 +1,105 @@
+//! What thresholds save and cost.
+
+use oxidet_graph::pass::prune::Pruner;
+use oxidet_graph::{Checkpoint, Detector, Params, nms_from_spec};
+use oxidet_proto::lint::Checked;
+use oxidet_trainer::data::{Dataset, ImageStore};
+use oxidet_trainer::evaluate::Evaluation;
+use oxidet_trainer::interp::Executor;
+
+use super::Cost;
+use crate::columns::{Align, columns};
+use crate::console;
+use crate::data::DataArgs;
+use crate::exit::Failure;
+use crate::numbers::{mebibytes, percent, thousands};
+use crate::progress;
+use crate::table;
+
+/// Validation images that mAP is measured on.
+const SAMPLES: usize = 64;
+
+/// A network and the way it is pruned.
+pub(super) struct Sweep<'a> {
+    pub(super) checkpoint: &'a Checkpoint,
+    pub(super) pruner: &'a Pruner<'a>,
+    /// With the validation data for mAP.
+    pub(super) spec: Option<&'a Checked>,
+}
+
+impl Sweep<'_> {
+    /// Prints a row for the whole network, for the thresholds 0.1, 0.2 … 0.9 and for `threshold`.
+    pub(super) fn print(&self, threshold: f64) -> Result<(), Failure> {
+        let Checkpoint { detector, params, .. } = self.checkpoint;
+        let mut thresholds: Vec<f64> = (1..=9u8).map(|tenth| f64::from(tenth) / 10.0).collect();
+        if !thresholds.contains(&threshold) {
+            thresholds.push(threshold);
+            thresholds.sort_by(f64::total_cmp);
+        }
+        let sample = self.spec.map(|spec| Sample::open(spec, detector)).transpose()?;
+        let images = sample.as_ref().map_or(0, |sample| sample.dataset.samples.len());
+        let bar = progress::bar((images * (thresholds.len() + 1)) as u64, "evaluating");
+        let map = |detector: &Detector, params: &Params| match &sample {
+            Some(sample) => sample.map(detector, params, &|| bar.inc(1)),
+            None => Ok(String::new()),
+        };
+
+        let whole = Cost::of(detector)?;
+        let row = |threshold: String, cost: &Cost, map: String| {
+            [
+                threshold,
+                thousands(cost.parameters),
+                percent(cost.parameters, whole.parameters),
+                cost.giga_macs(),
+                percent(cost.macs, whole.macs),
+                // Checkpoints hold parameters as 32-bit floats.
+                mebibytes(cost.parameters * 4),
+                map,
+            ]
+        };
+        let mut rows = vec![row("unpruned".into(), &whole, map(detector, params)?)];
+        for threshold in thresholds {
+            let (pruned, cut) = self.pruner.plan(threshold).apply(detector, params);
+            rows.push(row(threshold.to_string(), &Cost::of(&pruned)?, map(&pruned, &cut)?));
+        }
+        bar.finish_and_clear();
+        let heads = [
+            ("threshold", Align::Left),
+            ("parameters", Align::Right),
+            ("", Align::Right),
+            ("MACs", Align::Right),
+            ("", Align::Right),
+            ("size", Align::Right),
+            ("mAP", Align::Right),
+        ];
+        console::print(&columns(heads, &rows));
+        if sample.is_some() {
+            console::info(&format!("mAP of the first {images} validation images, before retraining"));
+        }
+        Ok(())
+    }
+}
+
+/// The first images of the validation data.
+struct Sample {
+    evaluation: Evaluation,
+    dataset: Dataset,
+    store: ImageStore,
+}
+
+impl Sample {
+    fn open(spec: &Checked, detector: &Detector) -> Result<Self, Failure> {
+        let (mut dataset, store) = DataArgs::default().open_validation(spec)?;
+        dataset.samples.truncate(SAMPLES);
+        let nms = nms_from_spec(spec.nms());
+        Ok(Self { evaluation: Evaluation::from_spec(spec, detector.preprocess.clone(), nms), dataset, store })
+    }
+
+    /// Mean average precision of a network.
+    fn map(&self, detector: &Detector, params: &Params, each: &dyn Fn()) -> Result<String, Failure> {
+        let mut network =
+            Executor::new(detector, params).map_err(|error| Failure::data(error.to_string()))?;
+        let report = self.evaluation.run(&mut network, &self.dataset, &self.store, &mut |_| each())?;
+        Ok(table::number(report.map))
+    }
+}
