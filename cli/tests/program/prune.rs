@@ -76,7 +76,7 @@ fn a_dry_run_shows_what_thresholds_leave() {
     let first: Vec<&str> = rows.iter().map(|row| row[0]).collect();
     let tenths = ["0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7", "0.8", "0.9"];
     assert_eq!(first, [&["threshold", "unpruned"], &tenths[..], &["1.5"]].concat());
-    assert_eq!(rows[1][2..4], ["100.0", "%"]);
+    assert_eq!(rows[1][2..4], ["100", "%"]);
     let share = |row: &[&str]| row[2].parse::<f64>().unwrap();
     assert!(rows[1..].is_sorted_by(|a, b| share(a) >= share(b)), "{}", run.stdout);
     assert!(share(&rows[11]) < 30.0, "{}", run.stdout);

@@ -96,7 +96,8 @@ fn resume(
     let checkpoint = read_checkpoint(path, passphrase)?;
     // A run that retrains a pruned model, or trains with quantisation, goes on with the network it had.
     let detector = if check_pruned(&checkpoint.detector, &detector).is_ok() {
-        Detector { graph: checkpoint.detector.graph.clone(), ..detector }
+        let Detector { graph, heads, .. } = &checkpoint.detector;
+        Detector { graph: graph.clone(), heads: heads.clone(), ..detector }
     } else {
         detector
     };
