@@ -118,7 +118,7 @@ fn what_cannot_be_pruned_is_refused_with_the_reason() {
     for (arguments, code, says) in [
         ("-o no.tlt -m missing.tlt", 3, "missing.tlt"),
         ("", 2, "--output_file"),
-        ("-o there.tlt", 2, "there.tlt exists; --force replaces it"),
+        ("-o ./out/../out/weights/yolov4_cspdarknet_tiny_epoch_001.tlt", 2, "-o is the model itself"),
         ("-o no.tlt -pth -1", 2, "-1"),
         ("-o no.tlt -pg 0", 2, "--pruning_granularity"),
         ("-o no.tlt -nf 0", 2, "--min_num_filters"),
@@ -128,7 +128,7 @@ fn what_cannot_be_pruned_is_refused_with_the_reason() {
         ("-o no.tlt --target-macs 2%", 2, "2.0 % of the MACs cannot be reached; the least is"),
         ("-o no.tlt -e other.txt", 3, "input of the model and of the spec differ"),
         ("-o no -pth 1 -nf 1", 0, "no.hdf5"),
-        ("-o there.tlt --force -el conv_0", 0, "there.tlt"),
+        ("-o there.tlt -el conv_0", 0, "there.tlt"),
     ] {
         let model = if arguments.contains("-m ") { "" } else { CHECKPOINT };
         let model = if model.is_empty() { String::new() } else { format!(" -m {model}") };

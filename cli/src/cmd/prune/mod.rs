@@ -76,9 +76,6 @@ pub struct PruneArgs {
     /// Write nothing; show what thresholds save, and with -e the mAP they leave on the first validation images
     #[arg(long)]
     dry_run: bool,
-    /// Replace an existing checkpoint
-    #[arg(long)]
-    force: bool,
     /// Folder for status.json
     #[arg(short = 'r', long = "results_dir", value_name = "DIR")]
     results_dir: Option<PathBuf>,
@@ -120,8 +117,10 @@ fn percent(text: &str) -> Result<f64, String> {
 
 pub fn run(args: &PruneArgs) -> Result<(), Failure> {
     let output = args.output.as_deref().filter(|_| !args.dry_run).map(output);
-    if let Some(output) = output.as_deref().filter(|output| output.exists() && !args.force) {
-        return Err(Failure::usage(format!("{} exists; --force replaces it", output.display())));
+    if output.as_deref().is_some_and(|output| is_same_file(output, &args.model)) {
+        return Err(Failure::usage(
+            "-o is the model itself, which would be lost; give the pruned one another name",
+        ));
     }
     StatusLog::around(args.results_dir.as_deref(), "YOLOv4 pruning", |log| {
         let passphrase = args.key.passphrase()?;
@@ -209,6 +208,10 @@ fn output(given: &Path) -> PathBuf {
     let mut name = given.as_os_str().to_owned();
     name.push(".hdf5");
     name.into()
+}
+
+fn is_same_file(a: &Path, b: &Path) -> bool {
+    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
 fn pruning(args: &PruneArgs) -> Pruning {
