@@ -103,9 +103,9 @@ impl QuantizedMaps {
                 _ if matches!(op, Op::FakeQuantize) => Some(index),
                 Some(inputs) if moves_values(op) => {
                     let first = inputs.iter().copied().min();
-                    for joined in group.iter_mut().flatten() {
-                        if inputs.contains(joined) {
-                            *joined = first.unwrap_or(index);
+                    if inputs.iter().any(|input| Some(*input) != first) {
+                        for joined in group.iter_mut().filter(|g| g.is_some_and(|g| inputs.contains(&g))) {
+                            *joined = first;
                         }
                     }
                     first
