@@ -37,6 +37,15 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     stage(path, bytes)?.commit()
 }
 
+/// Whether two paths are one file, or will be once they are written.
+pub fn is_same(a: &Path, b: &Path) -> bool {
+    let whole = |path: &Path| {
+        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        path.canonicalize().ok().or_else(|| Some(dir.canonicalize().ok()?.join(path.file_name()?)))
+    };
+    a == b || matches!((whole(a), whole(b)), (Some(a), Some(b)) if a == b)
+}
+
 /// Writes a file under a temporary name beside its place; makes the folder. Dropped without a commit, nothing stays.
 pub fn stage(path: &Path, bytes: &[u8]) -> Result<Staged, Failure> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));

@@ -1,6 +1,7 @@
 //! Writing a checkpoint as ONNX.
 
 use oxidet_graph::onnx::{self, Batch, NMS_OP, WriteError, WriteOptions};
+use oxidet_graph::quantization::RangeError;
 use oxidet_graph::{Checkpoint, Detector, ParamsError, pass};
 use oxidet_proto::manifest::{
     ChannelOrder, Head, Letterbox, MANIFEST_VERSION, Manifest, Model, Network, Nms, Preprocess, sha256_hex,
@@ -58,6 +59,9 @@ pub enum ExportError {
     /// Its parameters are not those of its network.
     #[error(transparent)]
     Params(#[from] ParamsError),
+    /// It was to be trained with quantisation, and was not.
+    #[error(transparent)]
+    Range(#[from] RangeError),
     /// ONNX cannot hold it.
     #[error(transparent)]
     Write(#[from] WriteError),

@@ -4,7 +4,9 @@
 //! beside the checkpoint and compares. Bytes in, bytes out: this crate opens no files.
 
 mod export;
+mod quantizers;
 mod verify;
 
 pub use export::{ExportError, ExportRequest, Exported, export, tensor_scales, without_quantizers};
+pub use quantizers::{QuantizersError, check_quantizers};
 pub use verify::{Verification, verify};

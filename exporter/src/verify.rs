@@ -6,11 +6,6 @@ use oxidet_vision::{Network, NetworkError, NmsConfig, RawDetections};
 
 /// Boxes may differ by this share of the canvas and scores by this much: rounding, no more.
 const TOLERANCE: f32 = 1e-4;
-/// The same of a quantised network, on average. Sums rounded another way send a few values to the next step, and what depends on
-/// them differs by steps.
-const QUANTIZED_MEAN: f64 = 2e-3;
-/// And at most.
-const QUANTIZED_TOLERANCE: f32 = 0.2;
 
 /// How far apart two networks are.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -26,8 +21,6 @@ pub struct Verification {
     pub mean_box_diff: f64,
     /// Mean difference of a score.
     pub mean_score_diff: f64,
-    /// Whether the network is quantised, so that single values may differ by steps.
-    pub quantized: bool,
     /// Detections after suppression, of the reference.
     pub reference_detections: usize,
     /// Detections after suppression, of the other.
@@ -35,35 +28,14 @@ pub struct Verification {
 }
 
 impl Verification {
-    /// Whether the differences are rounding.
+    /// Whether the differences are rounding, of networks that do not round on their way.
     pub fn agrees(&self) -> bool {
-        let (max, mean) = if self.quantized {
-            (QUANTIZED_TOLERANCE, QUANTIZED_MEAN)
-        } else {
-            (TOLERANCE, TOLERANCE.into())
-        };
-        let largest = self.max_box_diff.max(self.max_score_diff);
-        largest <= max && self.mean_box_diff.max(self.mean_score_diff) <= mean
+        self.max_box_diff <= TOLERANCE && self.max_score_diff <= TOLERANCE
     }
 }
 
 impl fmt::Display for Verification {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.quantized {
-            write!(
-                f,
-                "INT8, {} images: mean difference {:.1e} of the canvas (boxes), {:.1e} (scores), largest {:.1e} and {:.1e}; {} and {} \
-                 detections",
-                self.images,
-                self.mean_box_diff,
-                self.mean_score_diff,
-                self.max_box_diff,
-                self.max_score_diff,
-                self.reference_detections,
-                self.other_detections
-            )?;
-            return Ok(());
-        }
         write!(
             f,
             "{} images: largest difference {:.1e} of the canvas (boxes), {:.1e} (scores); {} and {} detections",
@@ -76,7 +48,7 @@ impl fmt::Display for Verification {
     }
 }
 
-/// Runs both networks on `inputs`, one image's tensor each. `quantized` says whether they are.
+/// Runs both networks on `inputs`, one image's tensor each.
 ///
 /// # Errors
 /// When one of the networks fails, or they do not have the same numbers of candidates and classes.
@@ -85,9 +57,8 @@ pub fn verify(
     other: &mut dyn Network,
     inputs: &[Vec<f32>],
     nms: &NmsConfig,
-    quantized: bool,
 ) -> Result<Verification, NetworkError> {
-    let mut verification = Verification { quantized, ..Verification::default() };
+    let mut verification = Verification::default();
     let (mut a, mut b) = (RawDetections::default(), RawDetections::default());
     for input in inputs {
         reference.run(input, 1, &mut a)?;

@@ -17,6 +17,7 @@ const FORMAT: u32 = 3;
 const METADATA_KEY: &str = "oxidet";
 const SLOT_PREFIX: &str = "optimizer/";
 const LIVE_PREFIX: &str = "live/";
+const RANGE_SUFFIX: &str = "/amax";
 
 /// A trained, or half-trained, detector.
 #[derive(Clone, Debug, PartialEq)]
@@ -192,6 +193,11 @@ impl Checkpoint {
             live.check(&metadata.detector.graph)?;
         }
         params.check(&metadata.detector.graph)?;
+        for (name, tensor) in params.iter().filter(|(name, _)| name.ends_with(RANGE_SUFFIX)) {
+            if !tensor.data().iter().all(|amax| amax.is_finite() && *amax >= 0.0) {
+                return Err(malformed(&format!("the range `{name}` is {:?}", tensor.data())));
+            }
+        }
         for slot in slots.values() {
             for (name, tensor) in slot.iter() {
                 let param = params.get(name).ok_or_else(|| ParamsError::Unknown(name.to_owned()))?;

@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Graph, NodeId, Op};
 
+/// Pixels of the largest input: 4096 x 4096. Beyond, the maps of a network fill any memory.
+const MOST_PIXELS: usize = 1 << 24;
+
 /// One output of the network: the map of raw predictions at one stride.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DetectorHead {
@@ -56,6 +59,10 @@ impl Detector {
         }
         if ![8, 16].contains(&self.preprocess.depth) {
             return Err(format!("it reads images of {} bits per channel", self.preprocess.depth));
+        }
+        let Preprocess { width, height, .. } = self.preprocess;
+        if width.checked_mul(height).is_none_or(|pixels| pixels > MOST_PIXELS) {
+            return Err(format!("it reads images of {width}x{height} pixels, more than {MOST_PIXELS}"));
         }
         if channels != self.preprocess.channels {
             return Err(format!(

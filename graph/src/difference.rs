@@ -73,7 +73,8 @@ fn computing(graph: &Graph) -> impl Iterator<Item = NodeId> {
 fn change(before: (&Graph, NodeId), after: (&Graph, NodeId)) -> Option<(String, String)> {
     let pair = |told: &dyn Fn(&Graph, NodeId) -> String| (told(before.0, before.1), told(after.0, after.1));
     let differing = |pair: (String, String)| (pair.0 != pair.1).then_some(pair);
-    let op = |(graph, id): (&Graph, NodeId)| without_width(graph, id);
+    let depthwise = is_depthwise(before, after);
+    let op = |(graph, id): (&Graph, NodeId)| without_width(graph, id, depthwise);
     let of_operator = if op(before) == op(after) {
         None
     } else {
@@ -83,13 +84,22 @@ fn change(before: (&Graph, NodeId), after: (&Graph, NodeId)) -> Option<(String, 
     of_operator.or_else(|| differing(pair(&reads))).or_else(|| differing(pair(&block)))
 }
 
+/// Whether two nodes are convolutions channel by channel. With a single channel left one looks like any other.
+fn is_depthwise(before: (&Graph, NodeId), after: (&Graph, NodeId)) -> bool {
+    let groups = |(graph, id): (&Graph, NodeId)| match graph.node(id).op {
+        Op::Conv2d(conv) if conv.groups == conv.filters => {
+            (conv.groups == graph.node(graph.node(id).inputs[0]).channels).then_some(conv.groups)
+        }
+        _ => None,
+    };
+    matches!((groups(before), groups(after)), (Some(a), Some(b)) if a > 1 || b > 1)
+}
+
 /// The operator, without what follows from the widths of its inputs.
-fn without_width(graph: &Graph, id: NodeId) -> Op {
-    let node = graph.node(id);
-    match node.op {
+fn without_width(graph: &Graph, id: NodeId, depthwise: bool) -> Op {
+    match graph.node(id).op {
         Op::Conv2d(conv) => {
-            let is_depthwise = conv.groups > 1 && conv.groups == graph.node(node.inputs[0]).channels;
-            Op::Conv2d(Conv2d { filters: 0, groups: if is_depthwise { 0 } else { conv.groups }, ..conv })
+            Op::Conv2d(Conv2d { filters: 0, groups: if depthwise { 0 } else { conv.groups }, ..conv })
         }
         Op::ChannelSlice { start, .. } => Op::ChannelSlice { start: usize::from(start > 0), len: 0 },
         op => op,

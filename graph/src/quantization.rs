@@ -82,6 +82,20 @@ impl Graph {
     }
 }
 
+/// A quantised map that cannot be rounded.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RangeError {
+    /// Its quantisers have seen no data.
+    #[error(
+        "the range of `{0}` has never been measured; train the model with quantisation for an epoch, or leave its quantisers out"
+    )]
+    Unmeasured(String),
+    /// A parameter is missing.
+    #[error(transparent)]
+    Params(#[from] ParamsError),
+}
+
 /// Which maps of a graph are quantised, and which share a range: those that a concatenation joins have one step, or it would have
 /// to compute.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,7 +151,18 @@ impl QuantizedMaps {
         self.group[id.index()].map_or(&[], |group| &self.quantizers[group])
     }
 
-    /// The range of a quantised map: the largest of those that share it. 0 when none of them has seen data.
+    /// The range that a quantised map is rounded with.
+    ///
+    /// # Errors
+    /// When a parameter is missing, or no quantiser that shares the range has seen data.
+    pub fn range(&self, graph: &Graph, params: &Params, id: NodeId) -> Result<f32, RangeError> {
+        match self.amax(graph, params, id)? {
+            amax if amax > 0.0 => Ok(amax),
+            _ => Err(RangeError::Unmeasured(graph.node(id).name.clone())),
+        }
+    }
+
+    /// The largest of the ranges that a quantised map shares. 0 when none of the quantisers has seen data.
     ///
     /// # Errors
     /// [`ParamsError::Missing`]

@@ -8,6 +8,7 @@ A sum that is rounded another way can send a value of a quantised network to the
 So there the middle of the differences is to be rounding, and the largest a few steps; onnxruntime is asked not to rewrite the
 model, and then, as it runs by default, in INT8 kernels.
 """
+import json
 import pathlib
 import sys
 
@@ -48,12 +49,36 @@ def check(case):
 
     values = numpy.fromfile(case / "input.f32", "<f4")
     if QUANTIZED:
-        assert any(node.op_type == "QuantizeLinear" for node in model.graph.node), "there are no quantisers"
+        check_quantizers(case, model.graph)
         compare(case, run(model, values, optimize=False), QUANTIZED_TOLERANCE, middle=TOLERANCE)
         compare(case, run(model, values, optimize=True), QUANTIZED_TOLERANCE, middle=QUANTIZED_TOLERANCE)
     else:
         compare(case, run(model, values, optimize=True), TOLERANCE, middle=TOLERANCE)
     print(f"ok {case.name}")
+
+
+def check_quantizers(case, graph):
+    """Every convolution and addition reads tensors rounded to the ranges of the scale file, and kernels rounded filter by filter."""
+    ranges = json.loads((case / "scales.json").read_text())["tensor_scales"]
+    makers = {output: node for node in graph.node for output in node.output}
+    constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+
+    def pair(value):
+        back = makers[value]
+        to = makers[back.input[0]]
+        assert (back.op_type, to.op_type) == ("DequantizeLinear", "QuantizeLinear"), (value, back.op_type)
+        assert list(back.input[1:]) == list(to.input[1:]) and not constants[to.input[2]].any(), value
+        return to.input[0], constants[to.input[1]]
+
+    for node in graph.node:
+        if node.op_type == "Conv" or node.op_type == "Add" and node.input[0] + "/codes" in makers:
+            for value in node.input if node.op_type == "Add" else node.input[:1]:
+                tensor, scale = pair(value)
+                assert numpy.isclose(scale * 127, ranges[tensor], rtol=1e-6), (node.name, tensor, scale)
+        if node.op_type == "Conv":
+            kernel, scales = pair(node.input[1])
+            largest = numpy.abs(constants[kernel]).reshape(len(scales), -1).max(axis=1)
+            assert numpy.allclose(scales * 127, largest, rtol=1e-6), node.name
 
 
 def compare(case, outputs, tolerance, middle):

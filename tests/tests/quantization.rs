@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::AtomicBool;
 
-use oxidet_exporter::{tensor_scales, without_quantizers};
+use oxidet_exporter::{check_quantizers, tensor_scales, without_quantizers};
 use oxidet_graph::onnx::Batch;
 use oxidet_graph::{Checkpoint, pass};
 use oxidet_tests::squares::{checked, draw, request, run, spec};
@@ -97,6 +97,30 @@ fn scales_are_named_as_the_tensors_of_the_model() {
 }
 
 #[test]
+fn a_model_that_rounds_elsewhere_or_otherwise_is_found_out() {
+    for (arch, nlayers) in [("resnet", 18), ("darknet", 19), ("mobilenet_v2", 0), ("efficientnet_b0", 0)] {
+        let checkpoint = quantized(arch, nlayers, "");
+        let model = exported(&checkpoint, 13, Batch::Dynamic).onnx;
+        let pairs = check_quantizers(&checkpoint, &model).unwrap_or_else(|error| panic!("{arch}: {error}"));
+        let scales = tensor_scales(&checkpoint).unwrap().tensor_scales;
+        assert!(pairs > scales.len(), "{arch}: kernels have pairs too");
+
+        let scaled = |factor: f32| {
+            let mut other = checkpoint.clone();
+            let name = other.params.iter().map(|(name, _)| name).find(|name| name.ends_with("/amax"));
+            let name = name.expect("it has ranges").to_owned();
+            other.params.get_mut(&name).expect("just found").data_mut()[0] *= factor;
+            exported(&other, 13, Batch::Dynamic).onnx
+        };
+        // Of several that share a range only the largest counts; ten times any is larger.
+        for wrong in [scaled(10.0), exported(&without_quantizers(&checkpoint), 13, Batch::Dynamic).onnx] {
+            let error = check_quantizers(&checkpoint, &wrong).expect_err("it rounds otherwise").to_string();
+            assert!(error.contains("does not round as the checkpoint does"), "{arch}: {error}");
+        }
+    }
+}
+
+#[test]
 #[cfg_attr(not(peers), ignore = "set OXIDET_PEERS_PYTHON to a Python with onnx, onnxruntime and numpy")]
 fn onnxruntime_computes_what_we_evaluate() {
     let dir = tempfile::tempdir().unwrap();
@@ -121,6 +145,7 @@ fn onnxruntime_computes_what_we_evaluate() {
             ("input.f32", bytes(&input)),
             ("boxes.f32", bytes(&want.boxes)),
             ("scores.f32", bytes(&want.scores)),
+            ("scales.json", tensor_scales(&checkpoint).unwrap().to_json().into_bytes()),
         ] {
             fs::write(case.join(name), content).unwrap();
         }

@@ -156,8 +156,7 @@ fn compare(
     }
     let nms: NmsConfig = checkpoint.nms(spec);
     let failed = |error: oxidet_vision::NetworkError| Failure::bug(error.to_string());
-    let difference =
-        verify(checkpoint.network(), exported.network(), &inputs, &nms, false).map_err(failed)?;
+    let difference = verify(checkpoint.network(), exported.network(), &inputs, &nms).map_err(failed)?;
     let median = |network: &mut dyn Network| {
         let mut out = RawDetections::default();
         let mut times = Vec::new();

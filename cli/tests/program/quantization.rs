@@ -26,7 +26,8 @@ fn a_model_trained_with_quantisation_is_exported_in_every_way() {
             format!("export -m {QAT} -o float.onnx --target_opset 12 --cal_json_file scales/cal.json"),
             "ranges of 34",
         ),
-        (format!("export -m {QAT} -o plain.onnx --force_ptq"), "4 images"),
+        (format!("export -m {QAT} -o plain.onnx --force_ptq --cal_json_file never.json"), "no effect"),
+        (format!("export -m {QAT} -o fp32.onnx --data_type fp32"), "4 images"),
         (format!("inspect {QAT}"), "quantis"),
         ("evaluate -m pairs.onnx -e qat.txt".into(), "mAP"),
     ] {
@@ -43,14 +44,18 @@ fn a_model_trained_with_quantisation_is_exported_in_every_way() {
     assert_eq!(quantizers("pairs.onnx"), quantizers("int8.onnx"));
     assert!(quantizers("pairs.onnx") > 34);
     assert_eq!((quantizers("float.onnx"), quantizers("plain.onnx")), (0, 0));
-    assert_eq!(fs::read(dir.join("float.onnx")).unwrap(), fs::read(dir.join("plain.onnx")).unwrap());
+    let bytes = |name: &str| fs::read(dir.join(name)).unwrap();
+    assert!(bytes("float.onnx") == bytes("plain.onnx") && bytes("float.onnx") == bytes("fp32.onnx"));
+    assert!(!dir.join("never.json").exists());
     let scales =
         TensorScales::parse("cal.json", &fs::read_to_string(dir.join("scales/cal.json")).unwrap()).unwrap();
     assert!(scales.tensor_scales["Input"] > 50.0, "{scales:?}");
 
     for (line, says) in [
         (format!("export -m {QAT} -o a.onnx --target_opset 12"), "opset 13"),
-        (format!("export -m {QAT} -o a.onnx --data_type fp32"), "--force_ptq"),
+        (format!("export -m {QAT} -o a.onnx --cal_json_file {QAT}"), "would be lost"),
+        (format!("export -m {QAT} -o new/a.onnx --cal_json_file new/./a.onnx"), "would be lost"),
+        (format!("export -m {QAT} -o a.onnx --cal_json_file manifest.json"), "would be lost"),
         (format!("export -m {QAT} -o a.onnx --data_type int8 --force_ptq"), "int8"),
     ] {
         let run = oxidet(dir, &line);

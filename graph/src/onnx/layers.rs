@@ -18,13 +18,13 @@ pub(super) fn write(writer: &mut Writer, graph: &Graph, params: &Params) -> Resu
         let inputs: Vec<&str> = node.inputs.iter().map(|input| values[input.index()].as_str()).collect();
         let mut made = value(graph, id).to_owned();
         match node.op {
-            Op::FakeQuantize => write_pair(writer, &made, inputs[0], range(graph, params, &maps, id)?),
+            Op::FakeQuantize => write_pair(writer, &made, inputs[0], maps.range(graph, params, id)?),
             _ => {
                 let quantized_kernel = maps.quantizes_kernel(graph, id);
                 write_node(writer, node, &inputs, params, quantized_kernel)?;
                 if maps.contains(id) {
                     let moved = std::mem::replace(&mut made, format!("{}_qdq", node.name));
-                    write_pair(writer, &made, &moved, range(graph, params, &maps, id)?);
+                    write_pair(writer, &made, &moved, maps.range(graph, params, id)?);
                 }
             }
         }
@@ -34,24 +34,9 @@ pub(super) fn write(writer: &mut Writer, graph: &Graph, params: &Params) -> Resu
 }
 
 /// Name of the value that a node makes.
-pub(super) fn value(graph: &Graph, id: NodeId) -> &str {
+pub fn value(graph: &Graph, id: NodeId) -> &str {
     let node = graph.node(id);
     if matches!(node.op, Op::Input { .. }) { INPUT } else { &node.name }
-}
-
-/// The range of a quantised map.
-pub(super) fn range(
-    graph: &Graph,
-    params: &Params,
-    maps: &QuantizedMaps,
-    id: NodeId,
-) -> Result<f32, WriteError> {
-    let amax = maps.amax(graph, params, id)?;
-    if amax.is_finite() && amax > 0.0 {
-        Ok(amax)
-    } else {
-        Err(WriteError::Range(graph.node(id).name.clone()))
-    }
 }
 
 /// A map rounded to the steps of its range.

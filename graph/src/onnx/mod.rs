@@ -15,8 +15,10 @@ use oxidet_proto::onnx::{
 };
 use oxidet_vision::NmsConfig;
 
+use crate::quantization::RangeError;
 use crate::{Detector, Params, ParamsError, ShapeError};
 
+pub use layers::value as tensor_name;
 pub use metadata::Metadata;
 pub use ranges::tensor_ranges;
 
@@ -73,10 +75,8 @@ pub enum WriteError {
     #[error("a quantised network needs opset {QUANTIZED_OPSET} or later, not {0}")]
     QuantizedOpset(i64),
     /// A quantiser that has seen no data.
-    #[error(
-        "the range of `{0}` has never been measured; train an epoch before exporting, or export without quantisation"
-    )]
-    Range(String),
+    #[error(transparent)]
+    Range(#[from] RangeError),
     /// The parameters are not those of the network.
     #[error(transparent)]
     Params(#[from] ParamsError),

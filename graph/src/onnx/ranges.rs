@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::layers::value;
-use super::{WriteError, layers};
-use crate::quantization::QuantizedMaps;
+use crate::quantization::{QuantizedMaps, RangeError};
 use crate::{Graph, Op, Params};
 
 /// The range of every tensor that is quantised, whether the model holds the quantisers or not. `graph` is the network as it is
@@ -12,14 +11,14 @@ use crate::{Graph, Op, Params};
 ///
 /// # Errors
 /// When a parameter is missing, or a range has never been measured.
-pub fn tensor_ranges(graph: &Graph, params: &Params) -> Result<BTreeMap<String, f32>, WriteError> {
+pub fn tensor_ranges(graph: &Graph, params: &Params) -> Result<BTreeMap<String, f32>, RangeError> {
     let maps = QuantizedMaps::of(graph);
     let mut ranges = BTreeMap::new();
     for id in graph.ids().filter(|id| maps.contains(*id)) {
         let node = graph.node(id);
         // A quantiser is about the tensor it reads.
         let tensor = if matches!(node.op, Op::FakeQuantize) { node.inputs[0] } else { id };
-        ranges.insert(value(graph, tensor).to_owned(), layers::range(graph, params, &maps, id)?);
+        ranges.insert(value(graph, tensor).to_owned(), maps.range(graph, params, id)?);
     }
     Ok(ranges)
 }

@@ -1,6 +1,6 @@
 //! Inference on plain slices.
 
-use oxidet_graph::quantization::{QuantizedMaps, fake_quantize_kernel};
+use oxidet_graph::quantization::{QuantizedMaps, RangeError, fake_quantize_kernel};
 use oxidet_graph::{
     Detector, Graph, MapShape, NodeId, Op, ParamKind, Params, ParamsError, ShapeError, Tensor, pass,
 };
@@ -39,10 +39,8 @@ pub enum ExecutorError {
         source: max_pool::GeometryError,
     },
     /// A quantiser without a range.
-    #[error(
-        "the range of `{0}` has never been measured: the model was made for training with quantisation and not trained"
-    )]
-    Range(String),
+    #[error(transparent)]
+    Range(#[from] RangeError),
     /// A batch of another size than announced.
     #[error("the input holds {found} values; {batch} images of {image} need {}", batch * image.len())]
     Input {
@@ -257,11 +255,7 @@ fn quantize(graph: &Graph, params: &mut Params) -> Result<Vec<Option<f32>>, Exec
         let node = graph.node(id);
         match node.op {
             Op::FakeQuantize => {
-                let amax = maps.amax(graph, params, id)?;
-                if !(amax > 0.0 && amax.is_finite()) {
-                    return Err(ExecutorError::Range(node.name.clone()));
-                }
-                ranges[id.index()] = Some(amax);
+                ranges[id.index()] = Some(maps.range(graph, params, id)?);
             }
             Op::Conv2d(conv) if maps.quantizes_kernel(graph, id) => {
                 let kernel = params.of(&node.name, ParamKind::Kernel)?;

@@ -177,8 +177,11 @@ impl Network {
         let batch = f64::from(batch.max(LEAST_AMAX));
         let own = (before + (batch - before) * share) as f32;
         let others = self.maps.sharing(quantizer).iter().filter(|other| **other != quantizer);
-        let shared = others.map(|other| stored(*other)).try_fold(own, |most, amax| Ok(most.max(amax?)));
-        Ok(Range { own, shared: shared.map_err(|error: candle_core::Error| error)? })
+        let mut shared = own;
+        for other in others {
+            shared = shared.max(stored(*other)?);
+        }
+        Ok(Range { own, shared })
     }
 
     /// Keeps the range of a quantiser for the next step.

@@ -37,8 +37,9 @@ impl Source {
     }
 
     pub(super) fn of_params(params: Params) -> Self {
-        let arrays = params
-            .iter()
+        // Ranges are measured, not loaded.
+        let weights = params.iter().filter(|(name, _)| !name.ends_with("/amax"));
+        let arrays = weights
             .map(|(name, tensor)| Array {
                 name: name.to_owned(),
                 shape: tensor.shape().to_vec(),

@@ -1,13 +1,17 @@
 //! Writing a model, once it has been found to compute what the checkpoint computes.
 
+use std::fmt;
 use std::path::Path;
 
-use oxidet_exporter::{ExportRequest, Exported, Verification, export, verify};
+use oxidet_exporter::{
+    ExportRequest, Exported, Verification, check_quantizers, export, verify, without_quantizers,
+};
 use oxidet_graph::onnx::Batch;
 use oxidet_graph::{Checkpoint, nms_from_spec};
 use oxidet_proto::container::{self, KdfParams, Kind, Passphrase};
 use oxidet_proto::lint::Checked;
 use oxidet_proto::manifest::Manifest;
+use oxidet_runtime::Artifact;
 use oxidet_trainer::interp::Executor;
 use oxidet_vision::{Picture, Preprocess};
 
@@ -38,7 +42,7 @@ impl ExportJob<'_> {
         output: &Path,
         passphrase: Option<&Passphrase>,
         force: bool,
-    ) -> Result<Verification, Failure> {
+    ) -> Result<Verified, Failure> {
         if !force && output.exists() {
             return Err(Failure::usage(format!("{} exists; --force replaces it", output.display())));
         }
@@ -52,6 +56,9 @@ impl ExportJob<'_> {
             encrypted,
         };
         let Exported { onnx, labels, manifest } = export(self.checkpoint, &request)?;
+        if self.checkpoint.detector.graph.is_quantized() {
+            check_quantizers(self.checkpoint, &onnx).map_err(|error| Failure::bug(error.to_string()))?;
+        }
         let bytes = match (encrypted, passphrase) {
             (true, Some(passphrase)) => seal(&onnx, passphrase)?,
             (true, None) => {
@@ -62,10 +69,10 @@ impl ExportJob<'_> {
             (false, _) => onnx,
         };
         let staged = files::stage(output, &bytes)?;
-        let verification = self.verify(staged.path(), passphrase)?;
-        if !verification.agrees() {
+        let verified = self.verify(staged.path(), passphrase, &request)?;
+        if !verified.float.agrees() {
             return Err(Failure::no(format!(
-                "the exported model does not compute what the checkpoint computes, and was not kept: {verification}"
+                "the exported model does not compute what the checkpoint computes, and was not kept: {verified}"
             )));
         }
         let beside = |name: &str| output.with_file_name(name);
@@ -73,20 +80,51 @@ impl ExportJob<'_> {
         files::write(&beside("labels.txt"), labels.as_bytes())?;
         files::write(&beside("manifest.json"), manifest.to_json().as_bytes())?;
         staged.commit()?;
-        Ok(verification)
+        Ok(verified)
     }
 
-    fn verify(&self, path: &Path, passphrase: Option<&Passphrase>) -> Result<Verification, Failure> {
-        let artifact = model::read_artifact(path, passphrase)?;
-        let mut exported = model::prepare(path, &artifact)?;
-        let Checkpoint { detector, params, .. } = self.checkpoint;
-        let mut reference =
-            Executor::new(detector, params).map_err(|error| Failure::bug(error.to_string()))?;
-        let inputs = samples(self.spec, &detector.preprocess);
-        let nms = nms_from_spec(self.spec.nms());
-        let quantized = detector.graph.is_quantized();
-        verify(&mut reference, &mut *exported, &inputs, &nms, quantized)
-            .map_err(|error| Failure::bug(error.to_string()))
+    /// Runs the written model beside the checkpoint.
+    fn verify(
+        &self,
+        path: &Path,
+        passphrase: Option<&Passphrase>,
+        request: &ExportRequest,
+    ) -> Result<Verified, Failure> {
+        let inputs = samples(self.spec, &self.checkpoint.detector.preprocess);
+        let beside = |artifact: &Artifact, checkpoint: &Checkpoint| -> Result<Verification, Failure> {
+            let bug = |error: &dyn fmt::Display| Failure::bug(error.to_string());
+            let mut exported = model::prepare(path, artifact)?;
+            let mut reference =
+                Executor::new(&checkpoint.detector, &checkpoint.params).map_err(|e| bug(&e))?;
+            verify(&mut reference, &mut *exported, &inputs, &request.nms).map_err(|e| bug(&e))
+        };
+        let written = beside(&model::read_artifact(path, passphrase)?, self.checkpoint)?;
+        if !self.checkpoint.detector.graph.is_quantized() {
+            return Ok(Verified { float: written, int8: None });
+        }
+        let plain = without_quantizers(self.checkpoint);
+        let onnx = export(&plain, request)?.onnx;
+        let artifact = Artifact::load(&onnx, None).map_err(|error| Failure::bug(error.to_string()))?;
+        Ok(Verified { float: beside(&artifact, &plain)?, int8: Some(written) })
+    }
+}
+
+/// A model beside its checkpoint.
+pub struct Verified {
+    /// What both compute; of a quantised model, both without their rounding.
+    pub float: Verification,
+    /// What both compute with it. That says how far INT8 differs from one program to the next, and is no verdict.
+    int8: Option<Verification>,
+}
+
+impl fmt::Display for Verified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(int8) = &self.int8 else { return self.float.fmt(f) };
+        write!(
+            f,
+            "without rounding, {}; in INT8 here and in the cpu backend, mean difference {:.1e} (boxes), {:.1e} (scores)",
+            self.float, int8.mean_box_diff, int8.mean_score_diff
+        )
     }
 }
 

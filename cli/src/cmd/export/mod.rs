@@ -56,7 +56,7 @@ pub struct ExportArgs {
     target_opset: Option<i64>,
     /// Of a model trained with quantisation, write the float network, and the ranges of its tensors to this file, as builders of
     /// TensorRT 8 to 10 engines take them
-    #[arg(long = "cal_json_file", value_name = "FILE", conflicts_with = "force_ptq")]
+    #[arg(long = "cal_json_file", value_name = "FILE")]
     cal_json_file: Option<PathBuf>,
     /// Of a model trained with quantisation, write the float network alone
     #[arg(long = "force_ptq")]
@@ -115,14 +115,15 @@ pub fn run(args: &ExportArgs) -> Result<(), Failure> {
             )));
         }
         let job = ExportJob { checkpoint: &checkpoint, spec: &spec, opset, batch };
+        args.check_scale_file(&output)?;
         let scale_file = match (&args.cal_json_file, &scales) {
             (Some(path), Some(scales)) => {
                 Some((path, files::stage(path, scales.to_json().as_bytes())?, scales.tensor_scales.len()))
             }
             _ => None,
         };
-        let verification = job.write(&output, passphrase.as_ref(), args.force)?;
-        console::print(&format!("{}: {verification}", output.display()));
+        let verified = job.write(&output, passphrase.as_ref(), args.force)?;
+        console::print(&format!("{}: {verified}", output.display()));
         if let Some((path, staged, tensors)) = scale_file {
             staged.commit()?;
             console::print(&format!("{}: ranges of {tensors} tensors", path.display()));
@@ -132,7 +133,7 @@ pub fn run(args: &ExportArgs) -> Result<(), Failure> {
                 "the model holds its quantisers (Q/DQ): engines run it in INT8 as it was trained, without calibration",
             );
         }
-        let parameters: usize = checkpoint.params.iter().map(|(_, tensor)| tensor.data().len()).sum();
+        let parameters = checkpoint.detector.graph.param_count();
         let bytes = std::fs::metadata(&output).map_err(|error| Failure::io(&output, &error))?.len();
         Ok(((), json!({ "param_count": parameters as f64 / 1e6, "size": bytes as f64 / f64::from(1 << 20) })))
     })
@@ -156,12 +157,6 @@ impl ExportArgs {
                      export fp32 and calibrate when the engine is built",
                 );
             }
-            Some(DataType::Fp32) if quantized && self.cal_json_file.is_none() && !self.force_ptq => {
-                return refuse(
-                    "--data_type fp32: the model was trained with quantisation; --force_ptq leaves that out, --cal_json_file writes \
-                     a float model and its ranges",
-                );
-            }
             _ => {}
         }
         if !quantized {
@@ -176,12 +171,36 @@ impl ExportArgs {
             return Ok((checkpoint, None));
         }
         if self.force_ptq {
+            if self.cal_json_file.is_some() {
+                console::warn("--cal_json_file has no effect: --force_ptq leaves the ranges out");
+            }
             return Ok((without_quantizers(&checkpoint), None));
         }
         if self.cal_json_file.is_some() {
             return Ok((without_quantizers(&checkpoint), Some(tensor_scales(&checkpoint)?)));
         }
+        if self.data_type == Some(DataType::Fp32) {
+            return Ok((without_quantizers(&checkpoint), None));
+        }
         Ok((checkpoint, None))
+    }
+
+    /// Whether the scale file would take the place of another.
+    fn check_scale_file(&self, output: &Path) -> Result<(), Failure> {
+        let Some(path) = &self.cal_json_file else { return Ok(()) };
+        let taken = [
+            self.model.clone(),
+            output.to_owned(),
+            output.with_file_name("labels.txt"),
+            output.with_file_name("manifest.json"),
+        ];
+        match taken.iter().find(|taken| files::is_same(path, taken)) {
+            Some(taken) => Err(Failure::usage(format!(
+                "--cal_json_file is {}, which would be lost; give the ranges another name",
+                taken.display()
+            ))),
+            None => Ok(()),
+        }
     }
 }
 

@@ -117,7 +117,7 @@ fn percent(text: &str) -> Result<f64, String> {
 
 pub fn run(args: &PruneArgs) -> Result<(), Failure> {
     let output = args.output.as_deref().filter(|_| !args.dry_run).map(output);
-    if output.as_deref().is_some_and(|output| is_same_file(output, &args.model)) {
+    if output.as_deref().is_some_and(|output| files::is_same(output, &args.model)) {
         return Err(Failure::usage(
             "-o is the model itself, which would be lost; give the pruned one another name",
         ));
@@ -208,10 +208,6 @@ fn output(given: &Path) -> PathBuf {
     let mut name = given.as_os_str().to_owned();
     name.push(".hdf5");
     name.into()
-}
-
-fn is_same_file(a: &Path, b: &Path) -> bool {
-    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
 fn pruning(args: &PruneArgs) -> Pruning {
