@@ -334,6 +334,28 @@ mod tests {
     }
 
     #[test]
+    fn a_depthwise_convolution_stays_one_with_a_single_channel() {
+        let network = |channels: usize| {
+            let conv = Conv2d {
+                filters: channels,
+                kernel: 1,
+                stride: 1,
+                padding: Padding::all(0),
+                groups: 1,
+                bias: false,
+            };
+            let mut g = GraphBuilder::new();
+            let image = g.input(3);
+            let stem = g.conv("stem", image, conv);
+            g.conv("deep", stem, Conv2d { kernel: 3, padding: Padding::all(1), groups: channels, ..conv });
+            g.finish()
+        };
+        let found = GraphDifferences::between(&network(4), &network(1));
+        assert!(found.is_pruning(), "{found:?}");
+        assert!(!GraphDifferences::between(&network(1), &network(4)).is_pruning(), "wider is not pruned");
+    }
+
+    #[test]
     fn changes_are_relative_and_the_largest_comes_first() {
         let before = checkpoint(network(2, 1, Activation::Relu), 2.0);
         let mut after = before.clone();

@@ -15,6 +15,7 @@
 
 mod backbone;
 mod config;
+mod fit;
 mod freeze;
 mod head;
 mod init;
@@ -25,6 +26,7 @@ mod neck;
 pub(crate) mod golden;
 
 pub use config::{NetConfig, NetError, PerHead};
+pub use fit::check_fits;
 pub use freeze::Freeze;
 pub use init::init_params;
 

@@ -9,6 +9,18 @@ use crate::interp::{Executor, ExecutorError};
 /// Largest difference that rounding explains, as [`difference`] measures it.
 pub const TOLERANCE: f32 = 1e-4;
 
+/// What keeps the two from being compared.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PruningCheckError {
+    /// One of them does not run.
+    #[error(transparent)]
+    Executor(#[from] ExecutorError),
+    /// The whole one computes nothing that can be compared.
+    #[error("the model's outputs are not finite numbers; its parameters are damaged or have diverged")]
+    NotFinite,
+}
+
 /// How far the head maps of a pruned network are from those of the whole one whose pruned channels are 0, for one preprocessed
 /// image `[C, H, W]`: the largest difference, as a share of the largest value of the map.
 ///
@@ -16,19 +28,22 @@ pub const TOLERANCE: f32 = 1e-4;
 /// before it would decide.
 ///
 /// # Errors
-/// When one of the networks does not run, or `image` has another size.
+/// When one of the networks does not run, `image` has another size, or the whole network's outputs are not finite.
 pub fn difference(
     whole: (&Detector, &Params),
     plan: &Plan,
     pruned: (&Detector, &Params),
     image: &[f32],
-) -> Result<f32, ExecutorError> {
+) -> Result<f32, PruningCheckError> {
     let maps = |(detector, params): (&Detector, &Params)| -> Result<Vec<Vec<f32>>, ExecutorError> {
         let (detector, params) = strip_quantizers(detector, params);
         let mut executor = Executor::new(&detector, &params)?;
         Ok(executor.head_maps(image, 1)?.into_iter().map(<[f32]>::to_vec).collect())
     };
     let want = maps((whole.0, &plan.zeroed(&whole.0.graph, whole.1)))?;
+    if want.iter().flatten().any(|value| !value.is_finite()) {
+        return Err(PruningCheckError::NotFinite);
+    }
     let found = maps(pruned)?;
     Ok(want.iter().zip(&found).map(|(want, found)| of_map(want, found)).fold(0.0, f32::max))
 }

@@ -3,8 +3,10 @@
 use std::fs;
 use std::path::Path;
 
-use crate::support::{SPEC, oxidet, project, yolo_v4};
-use oxidet_trainer::checkpoint_file::read_checkpoint;
+use crate::support::{SPEC, checkpoint, oxidet, project, save, yolo_v4};
+use oxidet_graph::pass::place_quantizers;
+use oxidet_proto::container::Passphrase;
+use oxidet_trainer::checkpoint_file::{read_checkpoint, write_checkpoint};
 use serde_json::Value;
 
 const CHECKPOINT: &str = "out/weights/yolov4_cspdarknet_tiny_epoch_001.tlt";
@@ -114,18 +116,23 @@ fn what_cannot_be_pruned_is_refused_with_the_reason() {
     let dir = temp.path();
     trained(dir);
     fs::write(dir.join("other.txt"), SPEC.replace("output_width: 96", "output_width: 128")).unwrap();
+    let resnet =
+        SPEC.replace("\"cspdarknet_tiny\"", "\"resnet\" nlayers: 10 small_anchor_shape: \"[(9, 9)]\"");
+    fs::write(dir.join("resnet.txt"), resnet).unwrap();
     fs::write(dir.join("there.tlt"), "").unwrap();
     for (arguments, code, says) in [
         ("-o no.tlt -m missing.tlt", 3, "missing.tlt"),
         ("", 2, "--output_file"),
         ("-o ./out/../out/weights/yolov4_cspdarknet_tiny_epoch_001.tlt", 2, "-o is the model itself"),
-        ("-o no.tlt -pth -1", 2, "-1"),
+        ("-o no.tlt -pth -1", 2, "a number from 0"),
         ("-o no.tlt -pg 0", 2, "--pruning_granularity"),
         ("-o no.tlt -nf 0", 2, "--min_num_filters"),
         ("-o no.tlt -el conv_0 yolo_conv33_6", 2, "`yolo_conv33_6`; did you mean `yolo_conv3_6`?"),
         ("-o no.tlt --target-macs 50", 2, "a percentage such as 50% is needed"),
         ("-o no.tlt --target-macs 50% -pth 0.5", 2, "cannot be used with"),
         ("-o no.tlt --target-macs 2%", 2, "2.0 % of the MACs cannot be reached; the least is"),
+        ("-o no.tlt -e resnet.txt", 3, "the spec's network (arch, nlayers) differ"),
+        ("-o images", 2, "-o images is a folder"),
         ("-o no.tlt -e other.txt", 3, "input of the model and of the spec differ"),
         ("-o no -pth 1 -nf 1", 0, "no.hdf5"),
         ("-o there.tlt -el conv_0", 0, "there.tlt"),
@@ -137,4 +144,58 @@ fn what_cannot_be_pruned_is_refused_with_the_reason() {
         assert!(run.told().contains(says), "{arguments}: {}", run.told());
         assert!(!dir.join("no.tlt").exists(), "{arguments}");
     }
+}
+
+#[test]
+fn an_exclusion_that_keeps_more_than_it_names_says_so() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path();
+    save(dir, "model.tlt", &checkpoint());
+    let run = oxidet(dir, "prune -m model.tlt -o a.tlt -pth 0.99 -el conv_4_concat_0");
+    assert_eq!(run.code, 0, "{}", run.told());
+    let told = "`conv_4_concat_0` is excluded, which keeps all channels of conv_4_conv_1, conv_4_conv_2";
+    assert!(run.told().contains(told), "{}", run.told());
+    let run = oxidet(dir, "prune -m model.tlt -o b.tlt -pth 0.99 -el conv_5");
+    assert!(!run.told().contains("is excluded"), "{}", run.told());
+}
+
+#[test]
+fn an_encrypted_model_trained_with_quantisation_keeps_its_ranges() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path();
+    let mut model = checkpoint();
+    (model.detector, model.params) = place_quantizers(&model.detector, &model.params);
+    let ranges: Vec<String> =
+        model.params.iter().map(|(name, _)| name.to_owned()).filter(|name| name.ends_with("/amax")).collect();
+    for (at, name) in ranges.iter().enumerate() {
+        model.params.get_mut(name).unwrap().data_mut()[0] = 1.0 + at as f32;
+    }
+    let key = Passphrase::new("secret".into()).unwrap();
+    write_checkpoint(&dir.join("model.tlt"), &model, Some(&key)).unwrap();
+    let run = oxidet(dir, "prune -m model.tlt -o a.tlt -pth 0.99 -k secret");
+    assert_eq!(run.code, 0, "{}", run.told());
+    let pruned = read_checkpoint(&dir.join("a.tlt"), Some(&key)).unwrap();
+    assert!(pruned.detector.graph.param_count() < model.detector.graph.param_count());
+    for name in &ranges {
+        assert_eq!(pruned.params.get(name), model.params.get(name), "{name}");
+    }
+    assert!(read_checkpoint(&dir.join("a.tlt"), None).is_err(), "it is encrypted, too");
+
+    model.params.get_mut(&ranges[0]).unwrap().data_mut()[0] = -1.0;
+    save(dir, "damaged.tlt", &model);
+    let run = oxidet(dir, "prune -m damaged.tlt -o b.tlt");
+    assert_eq!(run.code, 3, "{}", run.told());
+    assert!(run.told().contains("/amax` is [-1.0]"), "{}", run.told());
+}
+
+#[test]
+fn a_model_that_computes_no_numbers_is_the_models_fault() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path();
+    let mut model = checkpoint();
+    model.params.get_mut("conv_5_bn/moving_variance").unwrap().data_mut()[0] = -9.0;
+    save(dir, "model.tlt", &model);
+    let run = oxidet(dir, "prune -m model.tlt -o a.tlt -pth 0.99");
+    assert_eq!(run.code, 3, "{}", run.told());
+    assert!(run.told().contains("model.tlt: the model's outputs are not finite"), "{}", run.told());
 }

@@ -73,9 +73,13 @@ fn what_runs_is_what_trained_up_to_the_batch_norms() {
     let mut executor = Executor::new(&detector, &params).unwrap();
     let heads = executor.head_maps(&images, BATCH).unwrap();
     for (trained, ran) in trained.iter().zip(heads) {
-        let ran: Vec<f64> = ran.iter().copied().map(f64::from).collect();
-        let largest = ran.iter().fold(0.0f64, |most, x| most.max(x.abs()));
-        assert_close(trained, &ran, 3.0 * largest / 127.0, "a few steps at most");
+        let largest = ran.iter().fold(0.0f32, |most, x| most.max(x.abs()));
+        let mut differences: Vec<f32> =
+            trained.iter().zip(ran).map(|(trained, ran)| (trained - ran).abs() / largest).collect();
+        differences.sort_unstable_by(f32::total_cmp);
+        // Folding rounds another way, which can send a value to the next step.
+        assert!(differences[differences.len() * 9 / 10] < 1e-4, "{differences:?}");
+        assert!(differences[differences.len() - 1] < 3.0 / 127.0, "{differences:?}");
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use oxidet_graph::difference::GraphDifferences;
 use oxidet_graph::{Checkpoint, Detector, Params, TrainingState, pass};
 use oxidet_proto::container::Passphrase;
 use oxidet_proto::lint::Checked;
@@ -11,7 +10,7 @@ use oxidet_proto::spec::Difference;
 use super::TrainError;
 use super::resume::compatible;
 use crate::checkpoint_file::read_checkpoint;
-use crate::net::init_params;
+use crate::net::{check_fits, init_params};
 use crate::weights::{LoadReport, load_file};
 
 /// What was taken from `pretrain_model_path`.
@@ -54,10 +53,9 @@ pub(super) fn start(
         let checkpoint = read_checkpoint(path, passphrase)?;
         // Whether to train with quantisation is for the spec to say, not for the file.
         let (model, params) = pass::strip_quantizers(&checkpoint.detector, &checkpoint.params);
-        check_pruned(&model, &detector)
-            .map_err(|what| TrainError::Weights { path: path.to_owned(), what })?;
+        check_fits(&model, &detector).map_err(|what| TrainError::Weights { path: path.to_owned(), what })?;
         let report = LoadReport {
-            source: "a pruned checkpoint".into(),
+            source: "a checkpoint, with its network".into(),
             loaded: params.iter().map(|(name, _)| name.to_owned()).collect(),
             backbone_share: 1.0,
             ..LoadReport::default()
@@ -95,7 +93,7 @@ fn resume(
     let misfit = |what: String| TrainError::Weights { path: path.to_owned(), what };
     let checkpoint = read_checkpoint(path, passphrase)?;
     // A run that retrains a pruned model, or trains with quantisation, goes on with the network it had.
-    let detector = if check_pruned(&checkpoint.detector, &detector).is_ok() {
+    let detector = if check_fits(&checkpoint.detector, &detector).is_ok() {
         let Detector { graph, heads, .. } = &checkpoint.detector;
         Detector { graph: graph.clone(), heads: heads.clone(), ..detector }
     } else {
@@ -108,22 +106,4 @@ fn resume(
     })?;
     let spec = if changes.is_empty() { before } else { spec.source().text().to_owned() };
     Ok(Start { detector, params, state, loaded: None, changes, spec })
-}
-
-/// Whether a model is the network of the spec, or that with filters taken away.
-fn check_pruned(model: &Detector, spec: &Detector) -> Result<(), String> {
-    let differences = GraphDifferences::between(&spec.graph, &model.graph);
-    let fits = differences.is_empty() || differences.is_pruning();
-    let same = [
-        ("network (arch, nlayers)", model.arch == spec.arch && fits),
-        ("classes", model.classes == spec.classes),
-        ("anchors or grid_xy_extend", model.geometry() == spec.geometry()),
-        ("input size, channels, depth or image_mean", model.preprocess == spec.preprocess),
-    ];
-    match same.iter().find(|(_, same)| !same) {
-        Some((what, _)) => {
-            Err(format!("the spec's {what} differ from the model's; use those it was trained with"))
-        }
-        None => Ok(()),
-    }
 }

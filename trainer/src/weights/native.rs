@@ -79,7 +79,8 @@ pub(super) fn copy(
                 };
                 if backbone.contains(spec.layer.as_str()) {
                     return Err(LoadError::Backbone(format!(
-                        "{what}, and the backbone must be there whole; is the file for another arch than {}?",
+                        "{what}, and the backbone must be there whole; is the file for another arch than {}, or a pruned model, \
+                         which pruned_model_path takes?",
                         detector.arch
                     )));
                 }

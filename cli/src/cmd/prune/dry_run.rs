@@ -58,9 +58,17 @@ impl Sweep<'_> {
             ]
         };
         let mut rows = vec![row("unpruned".into(), &whole, map(detector, params)?)];
+        // The plan of the row before, and its mAP: neighbours are often the same network.
+        let mut last = (self.pruner.plan(f64::NEG_INFINITY), rows[0][6].clone());
         for threshold in thresholds {
-            let (pruned, cut) = self.pruner.plan(threshold).apply(detector, params);
-            rows.push(row(threshold.to_string(), &Cost::of(&pruned)?, map(&pruned, &cut)?));
+            let plan = self.pruner.plan(threshold);
+            let (pruned, cut) = plan.apply(detector, params);
+            if plan != last.0 {
+                last = (plan, map(&pruned, &cut)?);
+            } else {
+                bar.inc(images as u64);
+            }
+            rows.push(row(threshold.to_string(), &Cost::of(&pruned)?, last.1.clone()));
         }
         bar.finish_and_clear();
         let heads = [

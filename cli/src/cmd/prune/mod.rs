@@ -2,13 +2,15 @@
 
 mod dry_run;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use oxidet_graph::pass::prune::{Criterion, Normalizer, Plan, PruneError, Pruner, Pruning, Whole};
-use oxidet_graph::{Checkpoint, Detector, Op, Params};
+use oxidet_graph::{Checkpoint, Detector, NodeId, Op, Params};
 use oxidet_proto::lint::{Checked, Verb};
 use oxidet_trainer::checkpoint_file::{read_checkpoint, write_checkpoint};
+use oxidet_trainer::net::{NetConfig, build, check_fits};
 use oxidet_trainer::pruning_check::{TOLERANCE, difference};
 use serde_json::{Value, json};
 
@@ -61,7 +63,8 @@ pub struct PruneArgs {
         value_parser = clap::value_parser!(u16).range(1..))]
     granularity: u16,
     /// Filters are kept whose normalised norm is above this [short: -pth]
-    #[arg(long = "pruning_threshold", value_name = "NORM", default_value_t = 0.1, value_parser = threshold)]
+    #[arg(long = "pruning_threshold", value_name = "NORM", default_value_t = 0.1, value_parser = threshold,
+        allow_negative_numbers = true)]
     threshold: f64,
     /// Find the lowest threshold that leaves at most this share of the multiplications, such as 50%
     #[arg(long = "target-macs", value_name = "PERCENT", conflicts_with = "threshold", value_parser = percent)]
@@ -104,8 +107,8 @@ enum CriterionName {
 }
 
 fn threshold(text: &str) -> Result<f64, String> {
-    let value = text.parse::<f64>().ok().filter(|value| value.is_finite() && *value >= 0.0);
-    value.ok_or_else(|| "a number from 0 is needed".into())
+    let value = text.parse::<f64>().ok().filter(|value| (0.0..=1e4).contains(value));
+    value.ok_or_else(|| "a number from 0 is needed; 1 is all that the normaliser `max` can reach".into())
 }
 
 /// A percentage as a share.
@@ -116,7 +119,7 @@ fn percent(text: &str) -> Result<f64, String> {
 }
 
 pub fn run(args: &PruneArgs) -> Result<(), Failure> {
-    let output = args.output.as_deref().filter(|_| !args.dry_run).map(output);
+    let output = args.output.as_deref().filter(|_| !args.dry_run).map(output).transpose()?;
     if output.as_deref().is_some_and(|output| files::is_same(output, &args.model)) {
         return Err(Failure::usage(
             "-o is the model itself, which would be lost; give the pruned one another name",
@@ -142,13 +145,15 @@ pub fn run(args: &PruneArgs) -> Result<(), Failure> {
         };
         let plan = pruner.plan(threshold);
         let (pruned, cut) = plan.apply(detector, params);
-        check(&checkpoint, &plan, &pruned, &cut)?;
+        check(&args.model, &checkpoint, &plan, &pruned, &cut)?;
         tell_what_shrank(detector, &pruned);
         let after = Cost::of(&pruned)?;
         if after.parameters == before.parameters {
-            console::warn(
-                "nothing is pruned: all filters are above the threshold; --dry-run shows what others do",
-            );
+            console::warn(&format!(
+                "nothing is pruned: all filters count more than {threshold} or are the {} that each layer keeps; --dry-run shows what \
+                 other thresholds do",
+                args.min_filters
+            ));
         }
         let text = spec.as_ref().map_or(&checkpoint.spec[..], |spec| spec.source().text());
         let result = Checkpoint { detector: pruned, params: cut, spec: text.to_owned(), training: None };
@@ -200,14 +205,17 @@ impl Cost {
 }
 
 /// Where the result goes. As in the original, `.hdf5` is appended, but not to our own `.tlt`.
-fn output(given: &Path) -> PathBuf {
+fn output(given: &Path) -> Result<PathBuf, Failure> {
+    if given.is_dir() || given.as_os_str().to_string_lossy().ends_with(std::path::is_separator) {
+        return Err(Failure::usage(format!("-o {} is a folder; name the file to write", given.display())));
+    }
     let extension = given.extension().unwrap_or_default();
     if extension == "tlt" || extension == "hdf5" {
-        return given.to_owned();
+        return Ok(given.to_owned());
     }
     let mut name = given.as_os_str().to_owned();
     name.push(".hdf5");
-    name.into()
+    Ok(name.into())
 }
 
 fn pruning(args: &PruneArgs) -> Pruning {
@@ -233,6 +241,9 @@ fn read_spec(args: &PruneArgs, path: &Path, checkpoint: &Checkpoint) -> Result<C
     let spec = spec::read(path, if args.dry_run { Verb::Evaluate } else { Verb::Prune }, false)?;
     let Detector { classes, preprocess, .. } = &checkpoint.detector;
     model::check_fits(&args.model, classes, preprocess, &spec)?;
+    let network = build(&NetConfig::from_spec(&spec)).map_err(|error| Failure::usage(error.to_string()))?;
+    check_fits(&checkpoint.detector, &network)
+        .map_err(|what| Failure::data(format!("{}: {what}", args.model.display())))?;
     Ok(spec)
 }
 
@@ -264,21 +275,29 @@ fn find_threshold(args: &PruneArgs, pruner: &Pruner<'_>, before: &Cost, share: f
     })
 }
 
-/// Says which layers are kept whole for the sake of another, where that is not the way of the network.
+/// Says which layers are kept whole for the sake of another.
 fn tell_what_is_kept(detector: &Detector, pruner: &Pruner<'_>) {
     let graph = &detector.graph;
+    let mut kept: BTreeMap<NodeId, (&str, Vec<&str>)> = BTreeMap::new();
     for group in pruner.groups() {
         let names: Vec<&str> = group.layers.iter().map(|layer| graph.node(*layer).name.as_str()).collect();
-        let (name, why) = match group.whole {
-            Some(Whole::Excluded(id)) if names.len() > 1 => {
-                (&graph.node(id).name, "is excluded, so all that lose the same channels keep theirs")
+        let (id, why) = match group.whole {
+            Some(Whole::Excluded(id)) => (id, "is excluded, which keeps all channels of"),
+            Some(Whole::Misaligned(id)) => (id, "pairs maps whose parts differ, which keeps all channels of"),
+            // As in the tiny networks, where it is so by design.
+            Some(Whole::Slice(_) | Whole::Grouped(_)) if names.len() == 1 => continue,
+            Some(Whole::Slice(id) | Whole::Grouped(id)) => {
+                (id, "takes channels by number, which keeps all of")
             }
-            Some(Whole::Misaligned(id)) => {
-                (&graph.node(id).name, "pairs maps whose parts differ, so what makes them keeps all channels")
-            }
-            _ => continue,
+            Some(Whole::Input(_) | Whole::Output(_)) | None => continue,
         };
-        console::info(&format!("`{name}` {why}: {}", names.join(", ")));
+        kept.entry(id).or_insert((why, Vec::new())).1.extend(names);
+    }
+    for (id, (why, layers)) in kept {
+        let name = graph.node(id).name.as_str();
+        if layers != [name] {
+            console::info(&format!("`{name}` {why} {}", layers.join(", ")));
+        }
     }
 }
 
@@ -291,11 +310,17 @@ fn tell_what_shrank(before: &Detector, after: &Detector) {
 }
 
 /// Runs the pruned network next to the whole one.
-fn check(whole: &Checkpoint, plan: &Plan, pruned: &Detector, params: &Params) -> Result<(), Failure> {
+fn check(
+    model: &Path,
+    whole: &Checkpoint,
+    plan: &Plan,
+    pruned: &Detector,
+    params: &Params,
+) -> Result<(), Failure> {
     let mut image = vec![0.0; pruned.preprocess.tensor_len()];
     pruned.preprocess.apply(&scene::draw(0).image.into(), &mut image);
     let difference = difference((&whole.detector, &whole.params), plan, (pruned, params), &image)
-        .map_err(|error| Failure::data(error.to_string()))?;
+        .map_err(|error| Failure::data(format!("{}: {error}", model.display())))?;
     if difference <= TOLERANCE {
         console::debug(&format!(
             "the pruned network agrees with the whole one, whose pruned channels are 0: {difference:.1e}"
@@ -317,7 +342,7 @@ mod tests {
         for (given, want) in
             [("x.tlt", "x.tlt"), ("x.hdf5", "x.hdf5"), ("x.h5", "x.h5.hdf5"), ("pruned/x", "pruned/x.hdf5")]
         {
-            assert_eq!(output(Path::new(given)), Path::new(want));
+            assert_eq!(output(Path::new(given)).unwrap(), Path::new(want));
         }
     }
 
