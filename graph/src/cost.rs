@@ -1,6 +1,6 @@
 //! What a network costs to run.
 
-use crate::{Graph, Op, ShapeError};
+use crate::{Detector, Graph, Op, ShapeError};
 
 impl Graph {
     /// Multiplications with additions (MACs) of every node, in node order, for one image of `height` × `width` pixels. Those of
@@ -18,6 +18,16 @@ impl Graph {
             _ => 0,
         });
         Ok(macs.collect())
+    }
+}
+
+impl Detector {
+    /// MACs of the whole network, for one image of its input size. See [`Graph::macs`].
+    ///
+    /// # Errors
+    /// When the network does not fit its own input.
+    pub fn macs(&self) -> Result<u64, ShapeError> {
+        Ok(self.graph.macs(self.preprocess.height, self.preprocess.width)?.iter().sum())
     }
 }
 

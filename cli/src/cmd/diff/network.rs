@@ -10,10 +10,8 @@ use crate::numbers::{percent, thousands};
 
 /// What they are in numbers.
 pub fn totals(before: &Checkpoint, after: &Checkpoint) -> Result<String, Failure> {
-    let macs = |checkpoint: &Checkpoint| -> Result<u64, Failure> {
-        let size = &checkpoint.detector.preprocess;
-        let macs = checkpoint.detector.graph.macs(size.height, size.width);
-        Ok(macs.map_err(|error| Failure::data(error.to_string()))?.iter().sum())
+    let macs = |checkpoint: &Checkpoint| {
+        checkpoint.detector.macs().map_err(|error| Failure::data(error.to_string()))
     };
     let quantizers = |checkpoint: &Checkpoint| {
         let nodes = checkpoint.detector.graph.nodes().iter();

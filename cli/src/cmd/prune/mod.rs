@@ -194,9 +194,8 @@ struct Cost {
 
 impl Cost {
     fn of(detector: &Detector) -> Result<Self, Failure> {
-        let (height, width) = (detector.preprocess.height, detector.preprocess.width);
-        let macs = detector.graph.macs(height, width).map_err(|error| Failure::data(error.to_string()))?;
-        Ok(Self { parameters: detector.graph.param_count() as u64, macs: macs.iter().sum() })
+        let macs = detector.macs().map_err(|error| Failure::data(error.to_string()))?;
+        Ok(Self { parameters: detector.graph.param_count() as u64, macs })
     }
 
     fn giga_macs(&self) -> String {

@@ -30,8 +30,6 @@ impl Pruner<'_> {
     }
 
     fn macs(&self, threshold: f64) -> Result<u64, PruneError> {
-        let preprocess = &self.detector.preprocess;
-        let graph = self.plan(threshold).narrow(self.detector).graph;
-        Ok(graph.macs(preprocess.height, preprocess.width)?.iter().sum())
+        Ok(self.plan(threshold).narrow(self.detector).macs()?)
     }
 }
