@@ -38,6 +38,15 @@ impl Detector {
         self.heads.iter().map(|head| head.geometry.clone()).collect()
     }
 
+    /// The same detector around a graph made from its own, where `new_ids` says which node each old one has become.
+    pub(crate) fn rebuilt(&self, graph: Graph, new_ids: &[NodeId]) -> Self {
+        let head = |head: &DetectorHead| DetectorHead {
+            output: new_ids[head.output.index()],
+            geometry: head.geometry.clone(),
+        };
+        Self { graph, heads: self.heads.iter().map(head).collect(), ..self.clone() }
+    }
+
     /// Checks what a detector read from a file must keep.
     ///
     /// # Errors

@@ -3,9 +3,7 @@
 //! `w' = w · γ / √(σ² + ε)` per output channel and `b' = β + (b − μ) · γ / √(σ² + ε)`: the folded network computes the
 //! same function with one operator less per layer. The arithmetic is done in f64 and rounded once.
 
-use crate::{
-    Conv2d, Detector, DetectorHead, Graph, GraphBuilder, NodeId, Op, ParamKind, Params, ParamsError, Tensor,
-};
+use crate::{Conv2d, Detector, Graph, GraphBuilder, NodeId, Op, ParamKind, Params, ParamsError, Tensor};
 
 /// Returns `detector` and `params` with every batch normalisation that directly follows a convolution folded into it,
 /// when nothing else reads the convolution. The convolution keeps its name and gains a bias. Stochastic depth, which does
@@ -47,12 +45,7 @@ pub fn fold_batch_norm(detector: &Detector, params: &Params) -> Result<(Detector
         };
         new_ids.push(new_id);
     }
-    let heads = detector
-        .heads
-        .iter()
-        .map(|head| DetectorHead { output: new_ids[head.output.index()], geometry: head.geometry.clone() })
-        .collect();
-    Ok((Detector { graph: builder.finish(), heads, ..detector.clone() }, folded_params))
+    Ok((detector.rebuilt(builder.finish(), &new_ids), folded_params))
 }
 
 fn copy_params(graph: &Graph, params: &Params, id: NodeId, into: &mut Params) {

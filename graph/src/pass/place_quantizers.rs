@@ -5,7 +5,7 @@
 //! batch norm and its activation, which an engine computes at once; decoding stays in float.
 
 use crate::quantization::moves_values;
-use crate::{Detector, DetectorHead, Graph, GraphBuilder, NodeId, Op, ParamKind, Params, Tensor};
+use crate::{Detector, Graph, GraphBuilder, NodeId, Op, ParamKind, Params, Tensor};
 
 /// Returns `detector` with quantisers, and `params` with their ranges, all 0: no data seen. The quantiser of layer `x` is called
 /// `x_qdq`, as in TAO.
@@ -32,7 +32,7 @@ pub fn place_quantizers(detector: &Detector, params: &Params) -> (Detector, Para
             new
         });
     }
-    (rebuilt(detector, builder, &plain), params)
+    (detector.rebuilt(builder.finish(), &plain), params)
 }
 
 /// Returns `detector` without quantisers, and `params` without their ranges.
@@ -52,7 +52,7 @@ pub fn strip_quantizers(detector: &Detector, params: &Params) -> (Detector, Para
             builder.push(&node.name, node.op, &inputs)
         });
     }
-    (rebuilt(detector, builder, &new_ids), params)
+    (detector.rebuilt(builder.finish(), &new_ids), params)
 }
 
 /// Whether each node's map has a reader that wants it quantised.
@@ -69,15 +69,6 @@ fn needed(graph: &Graph) -> Vec<bool> {
 
 fn reads_quantized(op: &Op, needed: bool) -> bool {
     matches!(op, Op::Conv2d(_) | Op::Add) || moves_values(op) && needed
-}
-
-fn rebuilt(detector: &Detector, builder: GraphBuilder, new_ids: &[NodeId]) -> Detector {
-    let heads = detector
-        .heads
-        .iter()
-        .map(|head| DetectorHead { output: new_ids[head.output.index()], geometry: head.geometry.clone() })
-        .collect();
-    Detector { graph: builder.finish(), heads, ..detector.clone() }
 }
 
 #[cfg(test)]
