@@ -5,7 +5,7 @@
 //!   are the same before and after its batch norm is folded into it.
 //! - Both round half to even, as ONNX' `QuantizeLinear` does.
 //!
-//! A graph says where with [`Op::FakeQuantize`](crate::Op::FakeQuantize), which [`pass::place_quantizers`](crate::pass::place_quantizers)
+//! A graph says where with [`Op::FakeQuantize`], which [`pass::place_quantizers`](crate::pass::place_quantizers)
 //! inserts: a map behind such a node, or behind operators that only move values, is quantised, and a convolution that reads a
 //! quantised map has a quantised kernel.
 
