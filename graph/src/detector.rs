@@ -5,9 +5,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Graph, NodeId, Op};
 
-/// Pixels of the largest input: 4096 x 4096. Beyond, the maps of a network fill any memory.
-const MOST_PIXELS: usize = 1 << 24;
-
 /// One output of the network: the map of raw predictions at one stride.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DetectorHead {
@@ -33,6 +30,9 @@ pub struct Detector {
 }
 
 impl Detector {
+    /// Pixels of the largest input: 4096 x 4096. Beyond, the maps of a network fill any memory.
+    pub const MOST_PIXELS: usize = 1 << 24;
+
     /// The geometry of all heads, in output order.
     pub fn geometry(&self) -> Vec<Head> {
         self.heads.iter().map(|head| head.geometry.clone()).collect()
@@ -70,8 +70,11 @@ impl Detector {
             return Err(format!("it reads images of {} bits per channel", self.preprocess.depth));
         }
         let Preprocess { width, height, .. } = self.preprocess;
-        if width.checked_mul(height).is_none_or(|pixels| pixels > MOST_PIXELS) {
-            return Err(format!("it reads images of {width}x{height} pixels, more than {MOST_PIXELS}"));
+        if width.checked_mul(height).is_none_or(|pixels| pixels > Self::MOST_PIXELS) {
+            return Err(format!(
+                "it reads images of {width}x{height} pixels, more than {} in all",
+                Self::MOST_PIXELS
+            ));
         }
         if channels != self.preprocess.channels {
             return Err(format!(
@@ -149,6 +152,8 @@ mod tests {
         assert_eq!(good.validate(), Ok(()));
         for break_it in [
             (|d: &mut Detector| d.preprocess.mean.clear()) as fn(&mut Detector),
+            |d| d.preprocess.width = 1 << 40,
+            |d| (d.preprocess.width, d.preprocess.height) = (1 << 13, 1 << 12),
             |d| d.preprocess.mean[0] = f32::NAN,
             |d| d.preprocess.channels = 3,
             |d| d.heads[0].geometry.anchors[0].0 = f32::INFINITY,

@@ -1,6 +1,6 @@
 //! What a network is built from, and what can be wrong with it.
 
-use oxidet_graph::{Activation, ShapeError, preprocess_from_spec};
+use oxidet_graph::{Activation, Detector, ShapeError, preprocess_from_spec};
 use oxidet_proto::lint::Checked;
 use oxidet_proto::spec::arch::ARCHS;
 use oxidet_vision::Preprocess;
@@ -61,6 +61,14 @@ pub enum NetError {
     /// An input size that does not halve evenly down to stride 32.
     #[error("input size {width}x{height} does not work: both sides must be multiples of 32 and not 0")]
     InputSize {
+        /// Pixels.
+        width: usize,
+        /// Pixels.
+        height: usize,
+    },
+    /// An input beyond any memory.
+    #[error("input size {width}x{height} is too large: at most {} pixels in all", Detector::MOST_PIXELS)]
+    InputPixels {
         /// Pixels.
         width: usize,
         /// Pixels.
@@ -211,6 +219,9 @@ impl NetConfig {
         if width == 0 || height == 0 || width % 32 != 0 || height % 32 != 0 {
             return Err(NetError::InputSize { width, height });
         }
+        if width.checked_mul(height).is_none_or(|pixels| pixels > Detector::MOST_PIXELS) {
+            return Err(NetError::InputPixels { width, height });
+        }
         if channels != 3 && channels != 1 {
             return Err(NetError::Channels(channels));
         }
@@ -255,6 +266,7 @@ mod tests {
         assert!(refused(("resnet", 20, "", false), |_| ()).contains("10, 18, 34, 50, 101"));
         assert!(refused(("alexnet", 0, "", false), |_| ()).contains("`alexnet`"));
         assert!(refused(tiny, |config| config.preprocess.width = 100).contains("100x64"));
+        assert!(refused(tiny, |config| config.preprocess.width = 1 << 40).contains("too large"));
         assert!(refused(tiny, |config| config.preprocess.height = 0).contains("96x0"));
         assert!(refused(tiny, |config| config.preprocess.channels = 2).contains("2 channels"));
         assert!(refused(tiny, |config| config.classes.clear()).contains("classes"));
