@@ -5,9 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use oxidet_graph::onnx::tensor_name;
-use oxidet_graph::quantization::{QuantizedMaps, quantize_kernel, step};
-use oxidet_graph::{Checkpoint, NodeId, Op, ParamKind, pass};
+use oxidet_graph::onnx::rounded_tensor;
+use oxidet_graph::quantization::{QuantizedMaps, kernel_steps, step};
+use oxidet_graph::{Checkpoint, Op, ParamKind, pass};
 use oxidet_proto::onnx::{GraphProto, NodeProto, TensorProto, decode};
 
 use crate::ExportError;
@@ -37,7 +37,7 @@ pub fn check_quantizers(checkpoint: &Checkpoint, onnx: &[u8]) -> Result<usize, Q
         for (input, value) in node.inputs.iter().zip(&reader.input) {
             let want = if maps.contains(*input) {
                 let amax = maps.range(graph, &params, *input).map_err(ExportError::from)?;
-                Some((tensor_name(graph, rounded(graph, *input)), vec![step(amax)]))
+                Some((rounded_tensor(graph, *input), vec![step(amax)]))
             } else {
                 None
             };
@@ -50,7 +50,7 @@ pub fn check_quantizers(checkpoint: &Checkpoint, onnx: &[u8]) -> Result<usize, Q
             let kernel = params.of(name, ParamKind::Kernel).map_err(ExportError::from)?;
             let value = ParamKind::Kernel.of(name);
             let quantized = maps.quantizes_kernel(graph, id);
-            let want = quantized.then(|| (value.as_str(), quantize_kernel(kernel).steps));
+            let want = quantized.then(|| (value.as_str(), kernel_steps(kernel)));
             let found = reader.input.get(1).and_then(|input| written.pair(input));
             let values = written.initializers.get(value.as_str()).and_then(|tensor| tensor.to_f32s().ok());
             if want != found || values.as_deref() != Some(kernel.data()) {
@@ -71,12 +71,6 @@ pub enum QuantizersError {
     /// The model.
     #[error("the written model does not round as the checkpoint does: {0}")]
     Differs(String),
-}
-
-/// The node whose map a quantised node is the rounding of.
-fn rounded(graph: &oxidet_graph::Graph, id: NodeId) -> NodeId {
-    let node = graph.node(id);
-    if matches!(node.op, Op::FakeQuantize) { node.inputs[0] } else { id }
 }
 
 /// A model's nodes by the value they make, and its constants.

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
-use crate::{Detector, Params, ParamsError, Tensor};
+use crate::{Detector, ParamKind, Params, ParamsError, Tensor};
 
 /// Latest version of the layout described in `docs/formats/checkpoint.md`. Version 2 adds `live/`, version 3 quantisers; a file has
 /// the least that describes it.
@@ -17,7 +17,6 @@ const FORMAT: u32 = 3;
 const METADATA_KEY: &str = "oxidet";
 const SLOT_PREFIX: &str = "optimizer/";
 const LIVE_PREFIX: &str = "live/";
-const RANGE_SUFFIX: &str = "/amax";
 
 /// A trained, or half-trained, detector.
 #[derive(Clone, Debug, PartialEq)]
@@ -193,7 +192,7 @@ impl Checkpoint {
             live.check(&metadata.detector.graph)?;
         }
         params.check(&metadata.detector.graph)?;
-        for (name, tensor) in params.iter().filter(|(name, _)| name.ends_with(RANGE_SUFFIX)) {
+        for (name, tensor) in params.iter().filter(|(name, _)| ParamKind::Amax.is_kind_of(name)) {
             if !tensor.data().iter().all(|amax| amax.is_finite() && *amax >= 0.0) {
                 return Err(malformed(&format!("the range `{name}` is {:?}", tensor.data())));
             }

@@ -81,6 +81,11 @@ impl ParamKind {
         !matches!(self, Self::MovingMean | Self::MovingVariance | Self::Amax)
     }
 
+    /// Whether a name is that of such a parameter, of any layer.
+    pub fn is_kind_of(self, name: &str) -> bool {
+        name.rsplit_once('/').is_some_and(|(_, kind)| kind == self.name())
+    }
+
     /// The name of this parameter of `layer`: `<layer>/<kind>`.
     pub fn of(self, layer: &str) -> String {
         format!("{layer}/{}", self.name())

@@ -22,26 +22,10 @@ pub fn step(amax: f32) -> f32 {
     amax.max(LEAST_AMAX) / LEVELS
 }
 
-/// A kernel as INT8 codes, `[out, in / groups, k, k]`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct QuantizedKernel {
-    /// A code for each weight.
-    pub codes: Vec<i8>,
-    /// A step for each filter.
-    pub steps: Vec<f32>,
-}
-
-/// Quantises the filters of a kernel, the first axis, each with its own step.
-pub fn quantize_kernel(kernel: &Tensor) -> QuantizedKernel {
-    let filters = kernel.shape()[0];
-    let mut codes = Vec::with_capacity(kernel.data().len());
-    let mut steps = Vec::with_capacity(filters);
-    for filter in kernel.data().chunks_exact(kernel.data().len() / filters) {
-        let step = kernel_step(filter);
-        codes.extend(filter.iter().map(|w| (w / step).round_ties_even() as i8));
-        steps.push(step);
-    }
-    QuantizedKernel { codes, steps }
+/// The step of each filter of a kernel `[out, in / groups, k, k]`.
+pub fn kernel_steps(kernel: &Tensor) -> Vec<f32> {
+    let per_filter = kernel.data().len() / kernel.shape()[0];
+    kernel.data().chunks_exact(per_filter).map(kernel_step).collect()
 }
 
 /// Writes the weights of a kernel of `filters` filters to `rounded` as an engine sees them.
@@ -182,10 +166,10 @@ mod tests {
     #[test]
     fn each_filter_has_its_own_step() {
         let kernel = Tensor::new([3, 1, 1, 3], vec![-1.0, 0.5, 0.2, 100.0, -50.0, 20.0, 0.0, 0.0, 0.0]);
-        let QuantizedKernel { codes, steps } = quantize_kernel(&kernel);
-        // 0.5 · 127 = 63.5, which rounds to the even 64.
-        assert_eq!(codes, [-127, 64, 25, 127, -64, 25, 0, 0, 0]);
+        let steps = kernel_steps(&kernel);
         assert_eq!(steps, [1.0 / 127.0, 100.0 / 127.0, 1.0]);
+        // 0.5 · 127 = 63.5, which rounds to the even 64.
+        let codes = [-127i8, 64, 25, 127, -64, 25, 0, 0, 0];
         let mut rounded = vec![0.0; 9];
         fake_quantize_kernel(kernel.data(), 3, &mut rounded);
         let want: Vec<f32> =

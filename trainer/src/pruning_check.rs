@@ -49,7 +49,7 @@ pub fn difference(
 }
 
 fn of_map(want: &[f32], found: &[f32]) -> f32 {
-    if want.len() != found.len() || want.iter().chain(found).any(|value| !value.is_finite()) {
+    if want.len() != found.len() || found.iter().any(|value| !value.is_finite()) {
         return f32::INFINITY;
     }
     let most = want.iter().zip(found).map(|(want, found)| (want - found).abs()).fold(0.0, f32::max);

@@ -3,7 +3,7 @@
 use oxidet_proto::onnx::AttributeProto;
 
 use super::{INPUT, WriteError, Writer};
-use crate::quantization::{QuantizedMaps, quantize_kernel, step};
+use crate::quantization::{QuantizedMaps, kernel_steps, step};
 use crate::{Activation, Graph, Node, NodeId, Op, Padding, ParamKind, Params, ParamsError, Tensor};
 
 /// Appends the layers. Where maps are quantised, pairs of QuantizeLinear and DequantizeLinear stand behind the quantisers, behind the
@@ -34,7 +34,7 @@ pub(super) fn write(writer: &mut Writer, graph: &Graph, params: &Params) -> Resu
 }
 
 /// Name of the value that a node makes.
-pub fn value(graph: &Graph, id: NodeId) -> &str {
+pub(super) fn value(graph: &Graph, id: NodeId) -> &str {
     let node = graph.node(id);
     if matches!(node.op, Op::Input { .. }) { INPUT } else { &node.name }
 }
@@ -49,7 +49,7 @@ fn write_pair(writer: &mut Writer, name: &str, input: &str, amax: f32) {
 
 /// A kernel rounded to the steps of its filters.
 fn write_kernel_pair(writer: &mut Writer, name: &str, kernel: &Tensor) -> String {
-    let steps = quantize_kernel(kernel).steps;
+    let steps = kernel_steps(kernel);
     let filters = steps.len() as i64;
     let scale = writer.floats(&format!("{name}/scale"), &[filters], &steps);
     let zero = writer.codes(&format!("{name}/zero"), &[filters], &vec![0; steps.len()]);

@@ -18,9 +18,8 @@ use oxidet_vision::NmsConfig;
 use crate::quantization::RangeError;
 use crate::{Detector, Params, ParamsError, ShapeError};
 
-pub use layers::value as tensor_name;
 pub use metadata::Metadata;
-pub use ranges::tensor_ranges;
+pub use ranges::{rounded_tensor, tensor_ranges};
 
 /// Name of the model's input.
 pub const INPUT: &str = "Input";

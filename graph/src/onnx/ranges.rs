@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::layers::value;
 use crate::quantization::{QuantizedMaps, RangeError};
-use crate::{Graph, Op, Params};
+use crate::{Graph, NodeId, Op, Params};
 
 /// The range of every tensor that is quantised, whether the model holds the quantisers or not. `graph` is the network as it is
 /// written: batch norms folded, quantisers in place.
@@ -15,10 +15,13 @@ pub fn tensor_ranges(graph: &Graph, params: &Params) -> Result<BTreeMap<String, 
     let maps = QuantizedMaps::of(graph);
     let mut ranges = BTreeMap::new();
     for id in graph.ids().filter(|id| maps.contains(*id)) {
-        let node = graph.node(id);
-        // A quantiser is about the tensor it reads.
-        let tensor = if matches!(node.op, Op::FakeQuantize) { node.inputs[0] } else { id };
-        ranges.insert(value(graph, tensor).to_owned(), maps.range(graph, params, id)?);
+        ranges.insert(rounded_tensor(graph, id).to_owned(), maps.range(graph, params, id)?);
     }
     Ok(ranges)
+}
+
+/// Name of the tensor that a quantised map is the rounding of: what a quantiser reads, else the map itself.
+pub fn rounded_tensor(graph: &Graph, id: NodeId) -> &str {
+    let node = graph.node(id);
+    value(graph, if matches!(node.op, Op::FakeQuantize) { node.inputs[0] } else { id })
 }

@@ -105,7 +105,7 @@ impl Network {
         let kernels: Vec<&Tensor> = self
             .tensors
             .iter()
-            .filter(|(name, _)| name.ends_with("/kernel"))
+            .filter(|(name, _)| ParamKind::Kernel.is_kind_of(name))
             .map(|(_, kernel)| kernel)
             .collect();
         // One sum a kernel, added in the order of names: the same for any number of threads.

@@ -38,7 +38,7 @@ impl Source {
 
     pub(super) fn of_params(params: Params) -> Self {
         // Ranges are measured, not loaded.
-        let weights = params.iter().filter(|(name, _)| !name.ends_with("/amax"));
+        let weights = params.iter().filter(|(name, _)| !ParamKind::Amax.is_kind_of(name));
         let arrays = weights
             .map(|(name, tensor)| Array {
                 name: name.to_owned(),

@@ -45,30 +45,31 @@ impl Sweep<'_> {
         };
 
         let whole = Cost::of(detector)?;
-        let row = |threshold: String, cost: &Cost, map: String| {
+        let row = |threshold: &str, cost: &Cost, map: &str| {
             [
-                threshold,
+                threshold.to_owned(),
                 thousands(cost.parameters),
                 percent(cost.parameters, whole.parameters),
                 cost.giga_macs(),
                 percent(cost.macs, whole.macs),
                 // Checkpoints hold parameters as 32-bit floats.
                 mebibytes(cost.parameters * 4),
-                map,
+                map.to_owned(),
             ]
         };
-        let mut rows = vec![row("unpruned".into(), &whole, map(detector, params)?)];
-        // The plan of the row before, and its mAP: neighbours are often the same network.
-        let mut last = (self.pruner.plan(f64::NEG_INFINITY), rows[0][6].clone());
+        let unpruned = map(detector, params)?;
+        let mut rows = vec![row("unpruned", &whole, &unpruned)];
+        // Neighbours are often the same network, which is made and measured once.
+        let mut last = (self.pruner.plan(f64::NEG_INFINITY), Cost::of(detector)?, unpruned);
         for threshold in thresholds {
             let plan = self.pruner.plan(threshold);
-            let (pruned, cut) = plan.apply(detector, params);
-            if plan != last.0 {
-                last = (plan, map(&pruned, &cut)?);
-            } else {
+            if plan == last.0 {
                 bar.inc(images as u64);
+            } else {
+                let (pruned, cut) = plan.apply(detector, params);
+                last = (plan, Cost::of(&pruned)?, map(&pruned, &cut)?);
             }
-            rows.push(row(threshold.to_string(), &Cost::of(&pruned)?, last.1.clone()));
+            rows.push(row(&threshold.to_string(), &last.1, &last.2));
         }
         bar.finish_and_clear();
         let heads = [
