@@ -3,6 +3,7 @@
 //! Readers take slices and strings, writers return them: this crate opens no file, computes nothing about images or
 //! networks, and never panics whatever the bytes are. Formats are described in `docs/formats/`.
 
+pub mod calibration_cache;
 pub mod coco;
 pub mod container;
 pub mod kitti;
