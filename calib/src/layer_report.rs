@@ -93,7 +93,7 @@ pub struct LayerReportRequest<'a> {
 /// [`LayerReportError`], or what `prepare` fails with.
 pub fn layer_report<E: From<LayerReportError>>(
     request: &LayerReportRequest<'_>,
-    prepare: &dyn Fn(&Checkpoint) -> Result<Box<dyn Network>, E>,
+    prepare: impl Fn(&Checkpoint) -> Result<Box<dyn Network>, E>,
     done: &mut dyn FnMut(usize, usize),
 ) -> Result<LayerReport, E> {
     let own = |error| E::from(LayerReportError::Quantize(error));

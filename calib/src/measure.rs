@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use oxidet_graph::onnx::{BOXES, SCORES};
-use oxidet_graph::{Activation, Detector, Op};
+use oxidet_graph::onnx::{BOXES, SCORES, rounded_tensor};
+use oxidet_graph::{Activation, Detector, NodeId, Op};
 use oxidet_runtime::Taps;
 use oxidet_vision::{NetworkError, NmsConfig, RawDetections};
 use rayon::prelude::*;
@@ -131,20 +131,25 @@ impl Measured {
     }
 
     /// The range of each tensor, in the order of the graph; 0 for one that held zeros only. `detector` is the network as it is written:
-    /// batch norms folded. The method chooses the ranges of its layers. Gates, the heads' maps and what is decoded from them keep
-    /// their largest value: a rare high score is what a detector is for.
+    /// batch norms folded.
+    ///
+    /// The method chooses the ranges of its layers, but not of all. Images fill their range, gates and what is decoded from the heads
+    /// rarely reach the ends of theirs, and these are what counts: they keep their largest value. What a head reads is large where an
+    /// object is, and entropy, which cares for the many small values, would clip that: there the square error decides.
     pub fn ranges(&self, method: Method, detector: &Detector) -> Vec<(String, f32)> {
-        let chosen: BTreeMap<&str, Method> = detector
-            .graph
+        let graph = &detector.graph;
+        let heads: Vec<NodeId> = detector.heads.iter().map(|head| head.output).collect();
+        let read_by_head = |id| heads.iter().any(|head| graph.node(*head).inputs.contains(&id));
+        let chosen: BTreeMap<&str, Method> = graph
             .ids()
             .map(|id| {
-                let node = detector.graph.node(id);
-                let is_head = detector.heads.iter().any(|head| head.output == id);
-                let keeps = is_head || matches!(node.op, Op::Activation(Activation::Sigmoid));
-                (
-                    oxidet_graph::onnx::rounded_tensor(&detector.graph, id),
-                    if keeps { Method::MinMax } else { method },
-                )
+                let method = match graph.node(id).op {
+                    Op::Input { .. } | Op::Activation(Activation::Sigmoid) => Method::MinMax,
+                    _ if heads.contains(&id) => Method::MinMax,
+                    _ if method == Method::Entropy && read_by_head(id) => Method::Mse,
+                    _ => method,
+                };
+                (rounded_tensor(graph, id), method)
             })
             .collect();
         let of = |(name, histogram): &(String, Histogram)| {

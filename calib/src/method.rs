@@ -10,7 +10,7 @@ use oxidet_graph::quantization::LEVELS;
 
 use crate::Histogram;
 
-/// Non-negative levels that entropy calibration squeezes a distribution into; with fewer bins there is nothing to choose.
+/// Non-negative levels that entropy calibration squeezes a distribution into.
 const GROUPS: usize = 128;
 
 /// A rule for choosing a range.
@@ -88,11 +88,10 @@ fn percentile(counts: &[u64], share: f64) -> Option<usize> {
     bin.map(|bin| bin + 1)
 }
 
-/// The edge whose clipped distribution P is told apart the least from Q, the same squeezed into 128 levels.
+/// The edge whose clipped distribution P is told apart the least from Q, the same squeezed into 128 levels. What is clipped counts as the
+/// last bin that holds something: NVIDIA's code takes the very last, and rules edges out where that is empty, so that one
+/// outlier far off would make the whole range its own.
 fn entropy(counts: &[u64]) -> Option<usize> {
-    if counts.iter().filter(|count| **count > 0).count() < GROUPS {
-        return None;
-    }
     // Exact zeros, which a rectifier makes without end, say nothing about the range.
     let count = |bin: usize| if bin == 0 { counts[1] } else { counts[bin] } as f64;
     let running = |of: &dyn Fn(f64) -> f64| running_sum(counts.len(), |bin| of(count(bin)));
@@ -100,22 +99,27 @@ fn entropy(counts: &[u64]) -> Option<usize> {
     let filled = running(&|count| f64::from(count > 0.0));
     let sums_of_logs = running(&|count| if count > 0.0 { count * count.ln() } else { 0.0 });
     let total = sums[counts.len()];
+    // By edge: the last bin below it that holds something.
+    let mut last_filled = vec![0; counts.len() + 1];
+    for bin in 0..counts.len() {
+        last_filled[bin + 1] = if count(bin) > 0.0 { bin } else { last_filled[bin] };
+    }
 
     // In nats, up to a constant.
     let divergence = |edge: usize| -> f64 {
         let kept = sums[edge];
-        let (last, clipped) = (count(edge - 1), total - kept);
-        if kept == 0.0 || last == 0.0 && clipped > 0.0 {
+        if kept == 0.0 {
             return f64::INFINITY;
         }
-        let p_last = last + clipped;
-        let p_log_p = sums_of_logs[edge - 1] + if p_last > 0.0 { p_last * p_last.ln() } else { 0.0 };
+        let (last, clipped) = (last_filled[edge], total - kept);
+        let p_last = count(last) + clipped;
+        let p_log_p = sums_of_logs[last] + p_last * p_last.ln();
         let mut p_log_q = 0.0;
         for group in 0..GROUPS {
             let [start, end] = [group, group + 1].map(|group| (group * edge).div_ceil(GROUPS));
             let (sum, bins) = (sums[end] - sums[start], filled[end] - filled[start]);
             if sum > 0.0 {
-                let outliers = if group == GROUPS - 1 { clipped } else { 0.0 };
+                let outliers = if group == last * GROUPS / edge { clipped } else { 0.0 };
                 p_log_q += (sum + outliers) * (sum / bins).ln();
             }
         }
@@ -211,7 +215,8 @@ mod tests {
         let mut counts: Vec<f64> = counts.iter().map(|count| *count as f64).collect();
         counts[0] = counts[1];
         let mut p = counts[..edge].to_vec();
-        p[edge - 1] += counts[edge..].iter().sum::<f64>();
+        let last = p.iter().rposition(|count| *count > 0.0).unwrap();
+        p[last] += counts[edge..].iter().sum::<f64>();
         let mut q = vec![0.0; edge];
         for group in 0..GROUPS {
             let bins: Vec<usize> = (0..edge).filter(|bin| bin * GROUPS / edge == group).collect();
