@@ -16,6 +16,6 @@ mod quantize;
 
 pub use histogram::Histogram;
 pub use layer_report::{LayerReport, LayerReportError, LayerReportRequest, TensorReport, layer_report};
-pub use measure::{MeasureError, Measured, Suppression, measure};
+pub use measure::{MeasureError, Measured, measure};
 pub use method::Method;
 pub use quantize::{QuantizeError, Quantized, quantize};

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use oxidet_graph::onnx::{BOXES, SCORES, rounded_tensor};
-use oxidet_graph::{Activation, Detector, NodeId, Op};
-use oxidet_runtime::Taps;
+use oxidet_graph::onnx::{
+    self, BOXES, Batch, QUANTIZED_OPSET, SCORES, WriteError, WriteOptions, rounded_tensor,
+};
+use oxidet_graph::{Activation, Detector, NodeId, Op, Params};
+use oxidet_runtime::{Artifact, ArtifactError, PrepareError, Taps};
 use oxidet_vision::{NetworkError, NmsConfig, RawDetections};
 use rayon::prelude::*;
 
@@ -19,7 +21,16 @@ pub enum MeasureError {
     /// Nothing to measure on.
     #[error("calibration needs at least one image")]
     NoImages,
-    /// The model failed.
+    /// The network cannot be exported.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// What was exported cannot be read.
+    #[error(transparent)]
+    Artifact(#[from] ArtifactError),
+    /// What was exported does not run.
+    #[error(transparent)]
+    Prepare(#[from] PrepareError),
+    /// It failed.
     #[error(transparent)]
     Network(#[from] NetworkError),
     /// A tensor overflowed.
@@ -34,40 +45,34 @@ pub enum MeasureError {
     },
 }
 
-/// The suppression behind a model, whose outputs are tensors too.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Suppression<'a> {
-    /// Its settings.
-    pub nms: NmsConfig,
-    /// Names of its float outputs: boxes, scores, class ids.
-    pub outputs: [&'a str; 3],
-    /// Number of classes.
-    pub classes: usize,
-}
-
 /// What the tensors of a model held, in the order of the graph.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Measured {
     tensors: Vec<(String, Histogram)>,
 }
 
-/// Runs the model on `images` images and counts the values of its tensors. `load` gives the tensor `[C, H, W]` of an image by its number;
-/// `done` hears of every image that is finished. Images are worked on by all threads; the result does not depend on how many.
+/// Float outputs of the suppression node: boxes, scores, class ids.
+const SUPPRESSED: [&str; 3] = ["BatchedNMS_1", "BatchedNMS_2", "BatchedNMS_3"];
+
+/// Runs a float network, as it is exported, on `images` images and counts the values of its tensors. Its batch norms are folded. `load`
+/// gives the tensor `[C, H, W]` of an image by its number; `done` hears how many are finished. Images are worked on by all threads;
+/// the result does not depend on how many.
 ///
 /// # Errors
 /// [`MeasureError`], or what `load` fails with.
 pub fn measure<E: From<MeasureError> + Send>(
-    taps: &Taps,
-    suppression: &Suppression<'_>,
+    detector: &Detector,
+    params: &Params,
+    nms: &NmsConfig,
     images: usize,
-    load: &(dyn Fn(usize) -> Result<Vec<f32>, E> + Sync),
-    done: &(dyn Fn(usize) + Sync),
+    load: impl Fn(usize) -> Result<Vec<f32>, E> + Sync,
+    done: impl Fn(usize) + Sync,
 ) -> Result<Measured, E> {
     if images == 0 {
         return Err(MeasureError::NoImages.into());
     }
-    let names: Vec<String> =
-        taps.names().iter().cloned().chain(suppression.outputs.map(str::to_owned)).collect();
+    let taps = taps(detector, params, nms)?;
+    let names: Vec<String> = taps.names().iter().cloned().chain(SUPPRESSED.map(str::to_owned)).collect();
     let histograms: Vec<Mutex<Histogram>> = names.iter().map(|_| Mutex::default()).collect();
     let finished = AtomicUsize::new(0);
     let one = |image: usize| -> Result<(), E> {
@@ -79,7 +84,8 @@ pub fn measure<E: From<MeasureError> + Send>(
                 overflowed.get_or_insert(at);
             }
         };
-        let mut raw = RawDetections { batch: 1, classes: suppression.classes, ..RawDetections::default() };
+        let classes = detector.classes.len();
+        let mut raw = RawDetections { batch: 1, classes, ..RawDetections::default() };
         let run = taps.run(&input, &mut |at, values| {
             match taps.names()[at].as_str() {
                 BOXES => raw.boxes = values.to_vec(),
@@ -90,7 +96,7 @@ pub fn measure<E: From<MeasureError> + Send>(
         });
         run.map_err(MeasureError::from)?;
         raw.candidates = raw.boxes.len() / 4;
-        for (at, values) in (taps.names().len()..).zip(suppressed(&raw, &suppression.nms)) {
+        for (at, values) in (taps.names().len()..).zip(suppressed(&raw, nms)) {
             add(at, &values);
         }
         if let Some(at) = overflowed {
@@ -104,6 +110,13 @@ pub fn measure<E: From<MeasureError> + Send>(
     (1..images).into_par_iter().try_for_each(one)?;
     let histograms = histograms.into_iter().map(|h| h.into_inner().expect("counting does not panic"));
     Ok(Measured { tensors: names.into_iter().zip(histograms).collect() })
+}
+
+fn taps(detector: &Detector, params: &Params, nms: &NmsConfig) -> Result<Taps, MeasureError> {
+    let options =
+        WriteOptions { opset: QUANTIZED_OPSET, batch: Batch::Dynamic, nms: Some(*nms), score_bits: 0 };
+    let model = onnx::write(detector, params, &options)?.to_bytes();
+    Ok(Taps::new(&Artifact::load(&model, None)?)?)
 }
 
 /// Boxes, scores and classes as the suppression node gives them; unused places hold 0, 0 and class −1.

@@ -6,10 +6,8 @@ use std::sync::OnceLock;
 
 use clap::Args;
 use oxidet_calib::{
-    LayerReport, LayerReportRequest, Measured, Method, Quantized, Suppression, layer_report, measure,
-    quantize,
+    LayerReport, LayerReportRequest, Measured, Method, Quantized, layer_report, measure, quantize,
 };
-use oxidet_graph::onnx::{self, Batch, WriteOptions};
 use oxidet_graph::quantization::LEAST_AMAX;
 use oxidet_graph::{Checkpoint, nms_from_spec, pass};
 use oxidet_proto::calibration_cache::{Algorithm, CacheHeader, CalibrationCache, TensorRtVersion};
@@ -17,7 +15,6 @@ use oxidet_proto::lint::Checked;
 use oxidet_proto::manifest::sha256_hex;
 use oxidet_proto::precision_list;
 use oxidet_proto::tensor_scales::TensorScales;
-use oxidet_runtime::{Artifact, Taps};
 use oxidet_trainer::data::{
     BadImages, Dataset, DatasetRequest, Split, epoch_order, list_images, read_picture,
 };
@@ -57,11 +54,6 @@ pub struct CalibrationArgs {
 }
 
 impl CalibrationArgs {
-    /// Whether images are named.
-    pub fn has_images(&self) -> bool {
-        self.image_dir.is_some()
-    }
-
     /// The layers that stay in float.
     pub fn float_layers(&self) -> Result<BTreeSet<String>, Failure> {
         let Some(path) = &self.fp16_layers else { return Ok(BTreeSet::new()) };
@@ -77,14 +69,6 @@ impl CalibrationArgs {
         let (detector, params) = pass::fold_batch_norm(&checkpoint.detector, &checkpoint.params)
             .map_err(|error| Failure::data(error.to_string()))?;
         let nms = nms_from_spec(spec.nms());
-        let bug = |error: String| Failure::bug(error);
-        let options = WriteOptions { opset: 12, batch: Batch::Dynamic, nms: Some(nms), score_bits: 0 };
-        let model = onnx::write(&detector, &params, &options).map_err(|e| bug(e.to_string()))?.to_bytes();
-        let artifact = Artifact::load(&model, None).map_err(|e| bug(e.to_string()))?;
-        drop(model);
-        let taps = Taps::new(&artifact).map_err(|e| bug(e.to_string()))?;
-        drop(artifact);
-
         let bar = progress::bar(images.len() as u64, "calibrating");
         let digests: Vec<OnceLock<String>> = images.iter().map(|_| OnceLock::new()).collect();
         let load = |at: usize| -> Result<Vec<f32>, Failure> {
@@ -92,13 +76,8 @@ impl CalibrationArgs {
             let _ = digests[at].set(sha256_hex(bytemuck::cast_slice(&tensor)));
             Ok(tensor)
         };
-        let suppression = Suppression {
-            nms,
-            outputs: ["BatchedNMS_1", "BatchedNMS_2", "BatchedNMS_3"],
-            classes: detector.classes.len(),
-        };
-        let measured =
-            measure(&taps, &suppression, images.len(), &load, &|done| bar.set_position(done as u64))?;
+        let done = |done| bar.set_position(done as u64);
+        let measured = measure(&detector, &params, &nms, images.len(), load, done)?;
         bar.finish_and_clear();
         let digests: Vec<&str> =
             digests.iter().map(|digest| digest.get().map_or("", String::as_str)).collect();

@@ -1,6 +1,7 @@
 //! Tasks of the people who work on oxidet: `cargo xtask <task>`.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program of the terminal")]
 
+mod bench_calibrate;
 mod bench_data;
 mod bench_eval;
 mod bench_ops;
@@ -14,6 +15,8 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(name = "cargo xtask")]
 enum Task {
+    #[command(name = "bench-calibrate")]
+    Calibrate(bench_calibrate::Args),
     #[command(name = "bench-data")]
     Data(bench_data::Args),
     #[command(name = "bench-eval")]
@@ -32,6 +35,7 @@ enum Task {
 
 fn main() -> anyhow::Result<()> {
     match Task::parse() {
+        Task::Calibrate(args) => bench_calibrate::run(&args),
         Task::Data(args) => bench_data::run(&args),
         Task::Eval(args) => bench_eval::run(&args),
         Task::Train(args) => bench_train::run(&args),
