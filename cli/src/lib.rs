@@ -48,8 +48,10 @@ fn run(program: &'static str) -> Result<(), Failure> {
     match cli.command {
         Command::Dataset(args) => cmd::dataset::run(&args),
         Command::DatasetConvert(args) => cmd::dataset_convert::run(&args),
+        Command::Decrypt(args) => cmd::encrypt::decrypt(&args),
         Command::Demo(args) => cmd::demo::run(&args),
         Command::Diff(args) => cmd::diff::run(&args),
+        Command::Encrypt(args) => cmd::encrypt::encrypt(&args),
         Command::Evaluate(args) => cmd::evaluate::run(&args),
         Command::Export(args) => cmd::export::run(&args),
         Command::Import(args) => cmd::import::run(&args),

@@ -324,7 +324,7 @@ mod tests {
         let bytes = write("cal.tensor", [1, 3, 2, 2], [vec![1.5; 12], vec![-2.5; 12]]).unwrap();
         let read = |bytes: Vec<u8>| {
             if let Ok(file) = open(bytes) {
-                file.batches().take(10).for_each(|batch| drop(batch));
+                file.batches().take(10).for_each(drop);
             }
         };
         for end in 0..bytes.len() {

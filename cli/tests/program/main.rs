@@ -4,6 +4,7 @@
 mod dataset;
 mod dataset_convert;
 mod diff;
+mod encrypt;
 mod evaluate;
 mod import;
 mod inspect;
