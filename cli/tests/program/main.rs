@@ -8,6 +8,7 @@ mod encrypt;
 mod evaluate;
 mod import;
 mod inspect;
+mod inspect_ranges;
 mod kmeans;
 mod prune;
 mod quantization;
