@@ -29,6 +29,7 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    Calibrate(cmd::calibrate::CalibrateArgs),
     Dataset(cmd::dataset::DatasetArgs),
     #[command(name = "dataset_convert")]
     DatasetConvert(cmd::dataset_convert::DatasetConvertArgs),

@@ -5,6 +5,7 @@ use std::io;
 use std::panic;
 use std::sync::{Mutex, PoisonError};
 
+use oxidet_calib::{LayerReportError, MeasureError, QuantizeError};
 use oxidet_exporter::ExportError;
 use oxidet_proto::prototxt::Diagnostics;
 use oxidet_runtime::{ArtifactError, InferenceError};
@@ -185,12 +186,34 @@ impl From<InferenceError> for Failure {
     }
 }
 
+impl From<LayerReportError> for Failure {
+    fn from(error: LayerReportError) -> Self {
+        match error {
+            LayerReportError::Quantize(error) => error.into(),
+            error => Self::new(DATA, chain(&error)),
+        }
+    }
+}
+
 impl From<LoadFileError> for Failure {
     fn from(error: LoadFileError) -> Self {
         match error {
             LoadFileError::File(error) => error.into(),
             error => Self::new(DATA, chain(&error)),
         }
+    }
+}
+
+impl From<MeasureError> for Failure {
+    fn from(error: MeasureError) -> Self {
+        Self::new(DATA, chain(&error))
+    }
+}
+
+impl From<QuantizeError> for Failure {
+    fn from(error: QuantizeError) -> Self {
+        let code = if let QuantizeError::NoSuchLayer(_) = error { USAGE } else { DATA };
+        Self::new(code, chain(&error))
     }
 }
 

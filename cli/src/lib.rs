@@ -1,6 +1,7 @@
 //! The command line: arguments, terminal, exit codes. Everything a command does is done by the other crates.
 
 mod args;
+mod calibration;
 mod cmd;
 mod columns;
 mod console;
@@ -46,6 +47,7 @@ fn run(program: &'static str) -> Result<(), Failure> {
     let cli = Cli::from_arg_matches(&matches).map_err(|error| Failure::usage(error.to_string()))?;
     start(&cli.launcher)?;
     match cli.command {
+        Command::Calibrate(args) => cmd::calibrate::run(&args),
         Command::Dataset(args) => cmd::dataset::run(&args),
         Command::DatasetConvert(args) => cmd::dataset_convert::run(&args),
         Command::Decrypt(args) => cmd::encrypt::decrypt(&args),

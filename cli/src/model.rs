@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use oxidet_graph::{nms_from_spec, preprocess_from_spec};
+use oxidet_graph::{Checkpoint, nms_from_spec, preprocess_from_spec};
 use oxidet_proto::container::{self, Kind, Passphrase, Sniffed};
 use oxidet_proto::lint::Checked;
 use oxidet_runtime::{Artifact, ArtifactError, Backend, Cpu};
@@ -36,13 +36,18 @@ impl Model {
 
     fn open_checkpoint(path: &Path, passphrase: Option<&Passphrase>) -> Result<Self, Failure> {
         let checkpoint = read_checkpoint(path, passphrase)?;
+        console::debug(&format!("{}: checkpoint of {}", path.display(), checkpoint.detector.arch));
+        Self::of_checkpoint(path, &checkpoint)
+    }
+
+    /// A checkpoint that is open already, or one made of it; `path` is for messages.
+    pub fn of_checkpoint(path: &Path, checkpoint: &Checkpoint) -> Result<Self, Failure> {
         let executor = Executor::new(&checkpoint.detector, &checkpoint.params)
             .map_err(|error| Failure::data(format!("{}: {error}", path.display())))?;
-        console::debug(&format!("{}: checkpoint of {}", path.display(), checkpoint.detector.arch));
         Ok(Self {
             network: Box::new(executor),
-            classes: checkpoint.detector.classes,
-            preprocess: checkpoint.detector.preprocess,
+            classes: checkpoint.detector.classes.clone(),
+            preprocess: checkpoint.detector.preprocess.clone(),
         })
     }
 

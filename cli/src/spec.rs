@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use oxidet_graph::Checkpoint;
 use oxidet_proto::lint::{self, Checked, Verb};
 use oxidet_proto::prototxt::{Diagnostics, Severity};
 use oxidet_proto::spec::parse_experiment;
@@ -21,6 +22,19 @@ pub fn read_text(path: &Path) -> Result<String, Failure> {
 /// Reads and checks the experiment spec of a file.
 pub fn read(path: &Path, verb: Verb, allow_unsupported: bool) -> Result<Checked, Failure> {
     check(&path.to_string_lossy(), &read_text(path)?, verb, allow_unsupported)
+}
+
+/// The spec given, or else the one that a checkpoint was trained from.
+pub fn of_checkpoint(
+    given: Option<&Path>,
+    model: &Path,
+    checkpoint: &Checkpoint,
+    verb: Verb,
+) -> Result<Checked, Failure> {
+    match given {
+        Some(path) => read(path, verb, false),
+        None => check(&format!("{} (its spec)", model.display()), &checkpoint.spec, verb, false),
+    }
 }
 
 /// Checks an experiment spec for `verb` and prints its warnings; `name` is what they call it. What this version does not honour

@@ -130,6 +130,23 @@ impl QuantizedMaps {
         matches!(node.op, Op::Conv2d(_)) && self.contains(node.inputs[0])
     }
 
+    /// The convolutions and additions that read what a quantiser makes, directly or moved.
+    pub fn readers(graph: &Graph, quantizer: NodeId) -> Vec<NodeId> {
+        let mut made = vec![false; graph.nodes().len()];
+        made[quantizer.index()] = true;
+        let mut readers = Vec::new();
+        for id in graph.ids().filter(|id| id.index() > quantizer.index()) {
+            let node = graph.node(id);
+            if node.inputs.iter().any(|input| made[input.index()]) {
+                match node.op {
+                    Op::Conv2d(_) | Op::Add => readers.push(id),
+                    op => made[id.index()] = moves_values(&op),
+                }
+            }
+        }
+        readers
+    }
+
     /// The quantisers that share the range of a map. None where it is not quantised.
     pub fn sharing(&self, id: NodeId) -> &[NodeId] {
         self.group[id.index()].map_or(&[], |group| &self.quantizers[group])

@@ -12,6 +12,7 @@ pub mod label_error;
 pub mod lint;
 pub mod manifest;
 pub mod onnx;
+pub mod precision_list;
 pub mod prototxt;
 pub mod spec;
 pub mod tensor_scales;

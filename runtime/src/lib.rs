@@ -10,8 +10,10 @@
 mod artifact;
 mod backend;
 mod inference;
+mod taps;
 
 pub use artifact::{Artifact, ArtifactError};
 pub use backend::cpu::Cpu;
 pub use backend::{Backend, Engine, PrepareError, Session, Signature, Unavailable};
 pub use inference::{Found, Inference, InferenceError, InferenceSummary, detect};
+pub use taps::Taps;

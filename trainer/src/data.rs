@@ -21,6 +21,7 @@ pub(crate) use folders::{missing_labels, read_text, with_label_paths};
 pub use image_file::{list_images, read_header, read_picture};
 pub use images::{CacheBudget, ImageOptions, ImageStore};
 pub use loader::{LoaderSettings, TrainLoader};
+pub use random::epoch_order;
 pub use records::record_files;
 pub use training::{TrainingData, TrainingSettings};
 pub use validation::validation_batch;

@@ -5,4 +5,4 @@ mod place_quantizers;
 pub mod prune;
 
 pub use fold_batch_norm::fold_batch_norm;
-pub use place_quantizers::{place_quantizers, strip_quantizers};
+pub use place_quantizers::{place_quantizers, place_quantizers_except, strip_quantizers};

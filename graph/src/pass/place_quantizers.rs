@@ -4,14 +4,26 @@
 //! values. So everything an INT8 kernel reads is quantised once, with one step; nothing comes between a convolution, its
 //! batch norm and its activation, which an engine computes at once; decoding stays in float.
 
+use std::collections::BTreeSet;
+
 use crate::quantization::moves_values;
 use crate::{Detector, Graph, GraphBuilder, NodeId, Op, ParamKind, Params, Tensor};
 
 /// Returns `detector` with quantisers, and `params` with their ranges, all 0: no data seen. The quantiser of layer `x` is called
 /// `x_qdq`, as in TAO.
 pub fn place_quantizers(detector: &Detector, params: &Params) -> (Detector, Params) {
+    place_quantizers_except(detector, params, &BTreeSet::new())
+}
+
+/// The same, but leaves convolutions and additions of these names in float. A pooled, joined or otherwise moved map is one map
+/// to all its readers: if one of them stays in float, they all do.
+pub fn place_quantizers_except(
+    detector: &Detector,
+    params: &Params,
+    float_layers: &BTreeSet<String>,
+) -> (Detector, Params) {
     let graph = &detector.graph;
-    let needed = needed(graph);
+    let needed = needed(graph, float_layers);
     let mut params = params.clone();
     let mut builder = GraphBuilder::new();
     // By node: what most read, and what those read that need it quantised.
@@ -19,12 +31,12 @@ pub fn place_quantizers(detector: &Detector, params: &Params) -> (Detector, Para
     let mut quantized: Vec<NodeId> = Vec::with_capacity(graph.nodes().len());
     for id in graph.ids() {
         let node = graph.node(id);
-        let from = if reads_quantized(&node.op, needed[id.index()]) { &quantized } else { &plain };
+        let from = if needed.readers[id.index()] { &quantized } else { &plain };
         let inputs: Vec<NodeId> = node.inputs.iter().map(|input| from[input.index()]).collect();
         builder.set_block(node.block);
         let new = builder.push(&node.name, node.op, &inputs);
         plain.push(new);
-        quantized.push(if needed[id.index()] && !moves_values(&node.op) {
+        quantized.push(if needed.maps[id.index()] && !moves_values(&node.op) {
             let name = format!("{}_qdq", node.name);
             params.insert(ParamKind::Amax.of(&name), Tensor::new([1], vec![0.0]));
             builder.fake_quantize(name, new)
@@ -55,20 +67,32 @@ pub fn strip_quantizers(detector: &Detector, params: &Params) -> (Detector, Para
     (detector.rebuilt(builder.finish(), &new_ids), params)
 }
 
-/// Whether each node's map has a reader that wants it quantised.
-fn needed(graph: &Graph) -> Vec<bool> {
-    let mut needed = vec![false; graph.nodes().len()];
+/// What of a graph is quantised.
+struct Needed {
+    /// By node: whether a reader wants its map quantised.
+    maps: Vec<bool>,
+    /// By node: whether it reads its inputs quantised.
+    readers: Vec<bool>,
+}
+
+fn needed(graph: &Graph, float_layers: &BTreeSet<String>) -> Needed {
+    let nodes = graph.nodes().len();
+    let mut needed = Needed { maps: vec![false; nodes], readers: vec![false; nodes] };
+    // By node: whether a reader wants its map in float.
+    let mut float = vec![false; nodes];
     for id in graph.ids().rev() {
         let node = graph.node(id);
-        if reads_quantized(&node.op, needed[id.index()]) {
-            node.inputs.iter().for_each(|input| needed[input.index()] = true);
+        let computes = matches!(node.op, Op::Conv2d(_) | Op::Add);
+        let moves = moves_values(&node.op);
+        let in_float = computes && float_layers.contains(&node.name) || moves && float[id.index()];
+        let reads = !in_float && (computes || moves && needed.maps[id.index()]);
+        needed.readers[id.index()] = reads;
+        for input in &node.inputs {
+            needed.maps[input.index()] |= reads;
+            float[input.index()] |= in_float;
         }
     }
     needed
-}
-
-fn reads_quantized(op: &Op, needed: bool) -> bool {
-    matches!(op, Op::Conv2d(_) | Op::Add) || moves_values(op) && needed
 }
 
 #[cfg(test)]
@@ -130,5 +154,22 @@ mod tests {
         );
         assert!(!maps.contains(quantized.heads[0].output));
         assert_eq!(strip_quantizers(&quantized, &params), (plain, Params::new()));
+    }
+
+    #[test]
+    fn layers_stay_in_float_by_name() {
+        let plain = network();
+        let quantizers = |float: &[&str]| -> Vec<String> {
+            let float = float.iter().map(|name| (*name).to_owned()).collect();
+            let (quantized, params) = place_quantizers_except(&plain, &Params::new(), &float);
+            assert_eq!(quantized.graph.validate(), Ok(()));
+            params.keys().map(|name| name.replace("_qdq/amax", "")).collect()
+        };
+        assert_eq!(quantizers(&[]), ["Input", "act", "branch_bn", "raw", "sum"]);
+        assert_eq!(quantizers(&["raw"]), ["act", "branch_bn", "raw", "sum"]);
+        // `act` is still read by the sum; what reaches the head comes through the concatenation.
+        assert_eq!(quantizers(&["branch"]), ["Input", "act", "branch_bn", "raw", "sum"]);
+        assert_eq!(quantizers(&["head"]), ["Input", "act", "branch_bn"]);
+        assert_eq!(quantizers(&["branch", "sum"]), ["Input", "raw", "sum"]);
     }
 }

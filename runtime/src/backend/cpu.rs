@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
 
+use oxidet_proto::onnx::ModelProto;
 use oxidet_vision::{Network, NetworkError, RawDetections};
 use tract_linalg::multithread::{Executor, multithread_tract_scope};
 use tract_onnx::prelude::*;
@@ -30,7 +31,7 @@ impl Backend for Cpu {
     }
 
     fn prepare(&self, artifact: &Artifact) -> Result<Box<dyn Engine>, PrepareError> {
-        let model = parse(artifact).map_err(failed)?;
+        let model = parse(artifact.model()).map_err(failed)?;
         let threads = thread::available_parallelism().map_or(1, usize::from);
         let engine = CpuEngine {
             model: Arc::new(model),
@@ -43,11 +44,11 @@ impl Backend for Cpu {
     }
 }
 
-fn failed(reason: String) -> PrepareError {
+pub(crate) fn failed(reason: String) -> PrepareError {
     PrepareError { backend: NAME, reason }
 }
 
-type Plan = Arc<TypedRunnableModel>;
+pub(crate) type Plan = Arc<TypedRunnableModel>;
 
 struct CpuEngine {
     model: Arc<InferenceModel>,
@@ -153,18 +154,18 @@ impl CpuSession {
     }
 }
 
-fn parse(artifact: &Artifact) -> Result<InferenceModel, String> {
-    let bytes = artifact.model().to_bytes();
+pub(crate) fn parse(model: &ModelProto) -> Result<InferenceModel, String> {
+    let bytes = model.to_bytes();
     guarded(|| onnx().model_for_read(&mut &bytes[..]))
 }
 
-fn plan(model: &InferenceModel, signature: &Signature, batch: usize) -> Result<Plan, String> {
+pub(crate) fn plan(model: &InferenceModel, signature: &Signature, batch: usize) -> Result<Plan, String> {
     let shape = [batch, signature.channels, signature.height, signature.width];
     guarded(|| model.clone().with_input_fact(0, f32::fact(shape).into())?.into_optimized()?.into_runnable())
 }
 
 /// Runs tract. On models it does not expect it can panic; that is the model's fault here, and an error.
-fn guarded<T>(run: impl FnOnce() -> TractResult<T>) -> Result<T, String> {
+pub(crate) fn guarded<T>(run: impl FnOnce() -> TractResult<T>) -> Result<T, String> {
     match catch_unwind(AssertUnwindSafe(run)) {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(format!("{error:#}")),

@@ -1,0 +1,240 @@
+//! `oxidet calibrate`
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use oxidet_calib::LayerReport;
+use oxidet_graph::Checkpoint;
+use oxidet_proto::calibration_cache::TensorRtVersion;
+use oxidet_proto::lint::{Checked, Verb};
+use oxidet_proto::precision_list;
+use oxidet_trainer::checkpoint_file::read_checkpoint;
+
+use crate::calibration::CalibrationArgs;
+use crate::cmd::evaluate::evaluate;
+use crate::columns::{Align, columns};
+use crate::console;
+use crate::data::DataArgs;
+use crate::exit::Failure;
+use crate::files;
+use crate::key::KeyArgs;
+use crate::model::{self, Model};
+use crate::numbers;
+use crate::spec;
+use crate::table;
+
+/// Measure the ranges of a network's tensors for INT8, without a GPU
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Runs the network on images and writes the range of every tensor as TensorRT 8 to 10 read it. For Q/DQ models, which \
+    TensorRT 11 and ONNX Runtime want, see oxidet export --data_type int8.\n\nExamples:\n  \
+    oxidet calibrate -m model.tlt -e spec.txt --cal_cache_file cal.bin\n  \
+    oxidet calibrate -m model.tlt -e spec.txt --cal_image_dir photos --trt 10.3.0\n  \
+    oxidet calibrate -m model.tlt -e spec.txt --preview                      mAP in INT8, before there is a device\n  \
+    oxidet calibrate -m model.tlt -e spec.txt --layer-report keep_fp16.txt --preview"
+)]
+pub struct CalibrateArgs {
+    /// Checkpoint, trained without quantisation
+    #[arg(short = 'm', long, value_name = "MODEL")]
+    model: PathBuf,
+    /// Experiment spec; without it, the one the checkpoint was trained from
+    #[arg(short = 'e', long = "experiment_spec", alias = "experiment_spec_file", value_name = "SPEC")]
+    spec: Option<PathBuf>,
+    #[command(flatten)]
+    key: KeyArgs,
+    /// Calibration cache to write
+    #[arg(long = "cal_cache_file", value_name = "FILE", default_value = "cal.bin")]
+    cache: PathBuf,
+    /// Version of TensorRT that the cache is for; others pass over it
+    #[arg(long, value_name = "VERSION", default_value = "8.5.3")]
+    trt: TensorRtVersion,
+    /// Also write the ranges as a scale file
+    #[arg(long = "cal_json_file", value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Evaluate the network in float and in INT8 on the validation images
+    #[arg(long)]
+    preview: bool,
+    /// With --preview: fail (exit code 1) when INT8 loses more mAP than this
+    #[arg(long = "max-drop", value_name = "MAP", requires = "preview")]
+    max_drop: Option<f64>,
+    /// Leave one tensor after the other in float, show what each costs, and write the layers that are worth it, for --fp16_layers
+    #[arg(long = "layer-report", value_name = "FILE")]
+    layer_report: Option<PathBuf>,
+    /// Replace existing files
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    calibration: CalibrationArgs,
+}
+
+pub fn run(args: &CalibrateArgs) -> Result<(), Failure> {
+    args.check_outputs()?;
+    let checkpoint = read_checkpoint(&args.model, args.key.passphrase()?.as_ref())?;
+    if checkpoint.detector.graph.is_quantized() {
+        return Err(Failure::usage(format!(
+            "{}: trained with quantisation, its ranges are in it; oxidet export --data_type int8 writes them",
+            args.model.display()
+        )));
+    }
+    let spec = spec::of_checkpoint(args.spec.as_deref(), &args.model, &checkpoint, Verb::Export)?;
+    model::check_fits(&args.model, &checkpoint.detector.classes, &checkpoint.detector.preprocess, &spec)?;
+    let mut calibration = args.calibration.measure(&checkpoint, &spec)?;
+    drop(checkpoint);
+    let dead = calibration.dead();
+    if !dead.is_empty() {
+        console::warn(&format!(
+            "these tensors held zeros on all images and have the smallest range there is; are the images like those of training? {}",
+            dead.join(", ")
+        ));
+    }
+
+    let cache = calibration.cache(args.trt)?;
+    files::write(&args.cache, cache.to_text().as_bytes())?;
+    console::print(&format!(
+        "{}: ranges of {} tensors ({}) for TensorRT {}",
+        args.cache.display(),
+        cache.entries().len(),
+        calibration.method,
+        args.trt
+    ));
+    if let Some(path) = &args.json {
+        let scales = calibration.scales();
+        files::write(path, scales.to_json().as_bytes())?;
+        console::print(&format!("{}: ranges of {} tensors", path.display(), scales.tensor_scales.len()));
+    }
+    let float =
+        if args.preview { Some(Preview::of(&args.model, &spec, &calibration.checkpoint)?) } else { None };
+    let mut int8 = None;
+    if let Some(float) = &float {
+        let preview = Preview::of(&args.model, &spec, &calibration.quantized()?)?;
+        console::print(&preview.beside(float, spec.classes().names()));
+        int8 = Some(preview);
+    }
+    if let Some(path) = &args.layer_report {
+        let report = calibration.layer_report()?;
+        console::print(&layer_table(&report));
+        let comment = format!("{}\n\n{}", args.model.display(), layer_table(&report));
+        let list = precision_list::to_text(&comment, report.suggested.iter().map(String::as_str));
+        files::write(path, list.as_bytes())?;
+        console::print(&format!("{}: {}", path.display(), suggestion(&report)));
+        if let Some(float) = float.as_ref().filter(|_| !report.suggested.is_empty()) {
+            calibration.leave_in_float(report.suggested);
+            let preview = Preview::of(&args.model, &spec, &calibration.quantized()?)?;
+            console::print(&format!(
+                "with these layers in float:\n{}",
+                preview.beside(float, spec.classes().names())
+            ));
+            int8 = Some(preview);
+        }
+    }
+    match (args.max_drop, float.and_then(|float| float.map), int8.and_then(|int8| int8.map)) {
+        (Some(most), Some(float), Some(int8)) if float - int8 > most => Err(Failure::no(format!(
+            "INT8 loses {:.5} mAP, more than the {most} allowed; try --layer-report, another --method or training with \
+             quantisation",
+            float - int8
+        ))),
+        (Some(_), float, int8) if float.is_none() || int8.is_none() => {
+            Err(Failure::no("mAP is not defined: there are no objects to find"))
+        }
+        _ => Ok(()),
+    }
+}
+
+impl CalibrateArgs {
+    fn check_outputs(&self) -> Result<(), Failure> {
+        let outputs: Vec<&Path> = [Some(&self.cache), self.json.as_ref(), self.layer_report.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(PathBuf::as_path)
+            .collect();
+        for (at, path) in outputs.iter().enumerate() {
+            if files::is_same(path, &self.model)
+                || outputs[..at].iter().any(|other| files::is_same(path, other))
+            {
+                return Err(Failure::usage(format!("{}: two files would have this name", path.display())));
+            }
+            if path.exists() && !self.force {
+                return Err(Failure::usage(format!("{} exists; --force replaces it", path.display())));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Average precision on the validation images.
+struct Preview {
+    map: Option<f64>,
+    per_class: Vec<Option<f64>>,
+}
+
+impl Preview {
+    fn of(path: &Path, spec: &Checked, checkpoint: &Checkpoint) -> Result<Self, Failure> {
+        let report = evaluate(spec, &mut Model::of_checkpoint(path, checkpoint)?, &DataArgs::default())?;
+        Ok(Self { map: report.map, per_class: report.per_class.iter().map(|class| class.ap).collect() })
+    }
+
+    fn beside(&self, float: &Self, classes: &[String]) -> String {
+        let difference =
+            |a: Option<f64>, b: Option<f64>| a.zip(b).map_or("-".into(), |(a, b)| format!("{:+.5}", b - a));
+        let row = |name: &str, float: Option<f64>, int8: Option<f64>| {
+            [name.to_owned(), table::number(float), table::number(int8), difference(float, int8)]
+        };
+        let mut rows: Vec<[String; 4]> = classes
+            .iter()
+            .zip(float.per_class.iter().zip(&self.per_class))
+            .map(|(class, (float, int8))| row(class, *float, *int8))
+            .collect();
+        rows.push(row("mAP", float.map, self.map));
+        let heads = [
+            ("class", Align::Left),
+            ("float", Align::Right),
+            ("INT8", Align::Right),
+            ("difference", Align::Right),
+        ];
+        columns(heads, &rows)
+    }
+}
+
+fn layer_table(report: &LayerReport) -> String {
+    let rows: Vec<[String; 7]> = report
+        .tensors
+        .iter()
+        .map(|tensor| {
+            [
+                tensor.tensor.clone(),
+                numbers::short(tensor.max.into()),
+                numbers::short(tensor.amax.into()),
+                format!("{:.3} %", 100.0 * tensor.clipped),
+                format!("{:.1}", tensor.sqnr),
+                format!("{:+.1} %", 100.0 * tensor.regained),
+                tensor.readers.join(" "),
+            ]
+        })
+        .collect();
+    let heads = [
+        ("tensor", Align::Left),
+        ("largest", Align::Right),
+        ("range", Align::Right),
+        ("clipped", Align::Right),
+        ("SQNR dB", Align::Right),
+        ("regained", Align::Right),
+        ("read by", Align::Left),
+    ];
+    let table = columns(heads, &rows);
+    format!(
+        "INT8 and float disagree by {} (1 - IoU + difference of scores, mean over what either sees); regained is the share of it\n\
+         that goes away when the tensor alone stays in float\n{table}",
+        numbers::short(report.disagreement)
+    )
+}
+
+fn suggestion(report: &LayerReport) -> String {
+    if report.suggested.is_empty() {
+        return "no single layer is worth leaving in float".into();
+    }
+    format!(
+        "{} layers to leave in float; {:.0} % of the disagreement remains then",
+        report.suggested.len(),
+        100.0 * report.remaining / report.disagreement
+    )
+}
