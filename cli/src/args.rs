@@ -33,8 +33,10 @@ pub enum Command {
     Dataset(cmd::dataset::DatasetArgs),
     #[command(name = "dataset_convert")]
     DatasetConvert(cmd::dataset_convert::DatasetConvertArgs),
+    Decrypt(cmd::encrypt::DecryptArgs),
     Demo(cmd::demo::DemoArgs),
     Diff(cmd::diff::DiffArgs),
+    Encrypt(cmd::encrypt::EncryptArgs),
     Evaluate(cmd::evaluate::EvaluateArgs),
     Export(cmd::export::ExportArgs),
     Import(cmd::import::ImportArgs),

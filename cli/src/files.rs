@@ -24,6 +24,20 @@ pub fn create_dir(path: &Path) -> Result<(), Failure> {
     fs::create_dir_all(path).map_err(|error| Failure::output(path, &error))
 }
 
+/// Opens a file to read it piece by piece, and its length in bytes.
+pub fn open(path: &Path) -> Result<(File, u64), Failure> {
+    let open = || {
+        let file = File::open(path)?;
+        let metadata = file.metadata()?;
+        Ok((file, metadata))
+    };
+    let (file, metadata) = open().map_err(|error| Failure::io(path, &error))?;
+    if !metadata.is_file() {
+        return Err(Failure::data(format!("{}: not a regular file", path.display())));
+    }
+    Ok((file, metadata.len()))
+}
+
 /// The first bytes of a file, at most `len`.
 pub fn read_head(path: &Path, len: u64) -> Result<Vec<u8>, Failure> {
     let mut head = Vec::new();
@@ -48,19 +62,24 @@ pub fn is_same(a: &Path, b: &Path) -> bool {
 
 /// Writes a file under a temporary name beside its place; makes the folder. Dropped without a commit, nothing stays.
 pub fn stage(path: &Path, bytes: &[u8]) -> Result<Staged, Failure> {
+    stage_with(path, |file| file.write_all(bytes).map_err(|error| Failure::output(path, &error)))
+}
+
+/// The same for a file that `write` makes piece by piece. When it fails, nothing stays.
+pub fn stage_with(
+    path: &Path,
+    write: impl FnOnce(&mut File) -> Result<(), Failure>,
+) -> Result<Staged, Failure> {
+    let failed = |error| Failure::output(path, &error);
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     create_dir(dir)?;
-    let write = || {
-        let mut builder = tempfile::Builder::new();
-        // Temporary files are private by default; a result is as readable as the user's umask allows.
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let mut file = builder.tempfile_in(dir)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        Ok(file)
-    };
-    let file = write().map_err(|error| Failure::output(path, &error))?;
+    let mut builder = tempfile::Builder::new();
+    // Temporary files are private by default; a result is as readable as the user's umask allows.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut file = builder.tempfile_in(dir).map_err(failed)?;
+    write(file.as_file_mut())?;
+    file.as_file().sync_all().map_err(failed)?;
     Ok(Staged { file, path: path.to_owned() })
 }
 

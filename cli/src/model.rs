@@ -118,7 +118,7 @@ pub fn prepare(path: &Path, artifact: &Artifact) -> Result<Box<dyn Network>, Fai
 }
 
 /// Whether a file is a checkpoint, plain or encrypted.
-fn is_checkpoint(path: &Path) -> Result<bool, Failure> {
+pub fn is_checkpoint(path: &Path) -> Result<bool, Failure> {
     let head = files::read_head(path, 2048)?;
     Ok(match container::sniff(&head) {
         Sniffed::Oxidet { kind, .. } => kind == Some(Kind::Checkpoint),

@@ -17,6 +17,7 @@ pub mod prototxt;
 pub mod spec;
 pub mod tensor_scales;
 pub mod tensorboard;
+pub mod tensorfile;
 pub mod tfrecord;
 pub mod voc;
 pub mod weights;

@@ -5,6 +5,7 @@ pub mod dataset;
 pub mod dataset_convert;
 pub mod demo;
 pub mod diff;
+pub mod encrypt;
 pub mod evaluate;
 pub mod export;
 pub mod import;

@@ -140,7 +140,7 @@ fn a_spec_is_enough_for_a_network() {
     fs::write(dir.join("bad.tlt"), "no model").unwrap();
     for (line, code, says) in [
         ("inspect", 2, "MODEL"),
-        ("inspect a.tlt -m b.tlt", 2, "cannot be used with"),
+        ("inspect locked.tlt -m b.tlt", 2, "oxidet diff"),
         ("inspect a.tlt -e spec.txt", 2, "cannot be used with"),
         ("inspect -e spec.txt --spec", 2, "required"),
         ("inspect a.tlt --json --blocks", 2, "cannot be used with"),

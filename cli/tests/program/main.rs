@@ -4,9 +4,11 @@
 mod dataset;
 mod dataset_convert;
 mod diff;
+mod encrypt;
 mod evaluate;
 mod import;
 mod inspect;
+mod inspect_ranges;
 mod kmeans;
 mod prune;
 mod quantization;

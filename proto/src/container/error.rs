@@ -45,6 +45,14 @@ pub enum ContainerError {
     #[error("the file is damaged: {found} bytes instead of {expected}; copy or export it again")]
     Length {
         /// Bytes the container should have.
+        expected: u64,
+        /// Bytes it has.
+        found: u64,
+    },
+    /// A chunk was handed over that is longer or shorter than its place.
+    #[error("a chunk of {found} bytes where one of {expected} comes next")]
+    ChunkLength {
+        /// Bytes the chunk should have; 0 behind the last.
         expected: usize,
         /// Bytes it has.
         found: usize,

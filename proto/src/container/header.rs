@@ -68,25 +68,20 @@ impl fmt::Display for Kind {
 pub(super) struct Header {
     pub(super) kind: Kind,
     pub(super) params: KdfParams,
-    pub(super) plaintext_len: usize,
+    pub(super) plaintext_len: u64,
     pub(super) salt: [u8; SALT_LEN],
     pub(super) nonce: [u8; NONCE_LEN],
     pub(super) chunk_log2: u8,
 }
 
 impl Header {
-    pub(super) fn new(
-        kind: Kind,
-        params: KdfParams,
-        plaintext_len: usize,
-        random: &[u8; RANDOM_LEN],
-    ) -> Self {
+    pub(super) fn new(kind: Kind, params: KdfParams, plaintext_len: u64, random: &[u8; RANDOM_LEN]) -> Self {
         let [salt @ .., n0, n1, n2, n3, n4, n5, n6] = *random;
         let nonce = [n0, n1, n2, n3, n4, n5, n6];
         Self { kind, params, plaintext_len, salt, nonce, chunk_log2: CHUNK_LOG2 }
     }
 
-    pub(super) fn to_bytes(&self, key_check: &[u8; CHECK_LEN]) -> Vec<u8> {
+    pub(super) fn to_bytes(&self, key_check: &[u8; CHECK_LEN]) -> [u8; HEADER_LEN] {
         let KdfParams { memory_kib, passes, lanes } = self.params;
         let mut bytes = Vec::with_capacity(HEADER_LEN);
         bytes.extend(MAGIC);
@@ -94,13 +89,13 @@ impl Header {
         bytes.extend(memory_kib.to_le_bytes());
         bytes.extend(passes.to_le_bytes());
         bytes.extend(lanes.to_le_bytes());
-        bytes.extend((self.plaintext_len as u64).to_le_bytes());
+        bytes.extend(self.plaintext_len.to_le_bytes());
         bytes.extend(self.salt);
         bytes.extend(self.nonce);
         bytes.push(self.chunk_log2);
         bytes.extend(checksum(&bytes));
         bytes.extend(key_check);
-        bytes
+        bytes.try_into().expect("the fields add up to the length of the header")
     }
 
     /// Reads the header of a container. Checks everything that can be checked without the passphrase, and the
@@ -131,8 +126,7 @@ impl Header {
         let [memory_kib, passes, lanes] = [(); 3].map(|()| u32::from_le_bytes(fields.take()));
         let params = KdfParams { memory_kib, passes, lanes };
         params.check().map_err(|_| ContainerError::HeaderField("key derivation cost"))?;
-        let plaintext_len = usize::try_from(u64::from_le_bytes(fields.take()))
-            .map_err(|_| ContainerError::HeaderField("length"))?;
+        let plaintext_len = u64::from_le_bytes(fields.take());
         let (salt, nonce, [chunk_log2]) = (fields.take(), fields.take(), fields.take());
         if !CHUNK_LOG2_RANGE.contains(&chunk_log2) {
             return Err(ContainerError::HeaderField("chunk size"));
@@ -149,17 +143,14 @@ impl Header {
 
     /// Number of chunks, at least 1.
     pub(super) fn chunks(&self) -> Result<u32, ContainerError> {
-        u32::try_from(self.plaintext_len.div_ceil(self.chunk_len()).max(1))
+        u32::try_from(self.plaintext_len.div_ceil(self.chunk_len() as u64).max(1))
             .map_err(|_| ContainerError::TooLarge)
     }
 
     /// Bytes of the whole container.
-    pub(super) fn container_len(&self) -> Result<usize, ContainerError> {
-        (self.chunks()? as usize)
-            .checked_mul(TAG_LEN)
-            .and_then(|tags| tags.checked_add(self.plaintext_len))
-            .and_then(|sealed| sealed.checked_add(HEADER_LEN))
-            .ok_or(ContainerError::TooLarge)
+    pub(super) fn container_len(&self) -> Result<u64, ContainerError> {
+        // No overflow: 2³² chunks of at most 2²⁰ bytes and their tags.
+        Ok(HEADER_LEN as u64 + self.plaintext_len + u64::from(self.chunks()?) * TAG_LEN as u64)
     }
 }
 

@@ -5,38 +5,36 @@
 //! `docs/formats/etlt.md`. This is not NVIDIA's format of the same file extensions, which is closed;
 //! [`sniff()`] recognises it.
 
+mod chunks;
 mod error;
 mod header;
 mod key;
 mod sniff;
 
-use aead_stream::{NewStream, StreamBE32, StreamPrimitive};
-use aes_gcm::Aes256Gcm;
 use zeroize::Zeroizing;
 
+pub use chunks::{Opener, Sealer};
 pub use error::ContainerError;
 pub use header::{HEADER_LEN, Kind, VERSION};
 pub use key::{KdfParams, Passphrase};
 pub use sniff::{Sniffed, sniff};
 
-use header::{Header, KEY_CHECK_AT, NONCE_LEN, SALT_LEN};
-use key::Derived;
+use header::{Header, NONCE_LEN, SALT_LEN};
 
-/// Random bytes that [`seal`] needs: salt and nonce prefix.
+/// Random bytes that [`seal`] and [`Sealer`] need: salt and nonce prefix.
 pub const RANDOM_LEN: usize = SALT_LEN + NONCE_LEN;
 
 /// Bytes that authentication adds to each chunk.
 const TAG_LEN: usize = 16;
 
-/// Encrypts `plaintext` into a container.
+/// Encrypts `plaintext` into a container. [`Sealer`] does it a chunk at a time.
 ///
 /// `random` must come from the operating system's generator and be used for one container only: two
 /// containers with the same passphrase and the same random bytes reveal each other's contents. The result
 /// depends on nothing else.
 ///
 /// # Errors
-/// [`ContainerError::Cost`] when `params` are outside the accepted range or their memory cannot be had,
-/// [`ContainerError::TooLarge`] beyond 2³² chunks.
+/// As [`Sealer::new`].
 pub fn seal(
     kind: Kind,
     plaintext: &[u8],
@@ -44,35 +42,29 @@ pub fn seal(
     random: &[u8; RANDOM_LEN],
     params: KdfParams,
 ) -> Result<Vec<u8>, ContainerError> {
-    seal_with(&Header::new(kind, params, plaintext.len(), random), plaintext, passphrase)
+    seal_with(&Header::new(kind, params, plaintext.len() as u64, random), plaintext, passphrase)
 }
 
 fn seal_with(header: &Header, plaintext: &[u8], passphrase: &Passphrase) -> Result<Vec<u8>, ContainerError> {
-    let total = header.container_len()?;
-    let derived = Derived::new(passphrase, &header.salt, header.params)?;
+    let total = usize::try_from(header.container_len()?).map_err(|_| ContainerError::TooLarge)?;
+    let mut sealer = Sealer::with(header, passphrase)?;
     let mut out = Vec::with_capacity(total);
-    out.extend_from_slice(&header.to_bytes(&derived.check));
-    let associated = out.clone();
-
-    let stream = StreamBE32::<Aes256Gcm>::new(derived.key(), (&header.nonce).into());
-    let chunk_len = header.chunk_len();
-    let last = header.chunks()? - 1;
+    out.extend_from_slice(sealer.header());
     // Room for the tag, so that the buffer never moves and leaves a copy of the plaintext behind.
-    let mut buffer = Zeroizing::new(Vec::with_capacity(chunk_len.min(plaintext.len()) + TAG_LEN));
-    for position in 0..=last {
-        let start = position as usize * chunk_len;
-        let end = plaintext.len().min(start + chunk_len);
+    let mut buffer = Zeroizing::new(Vec::with_capacity(header.chunk_len().min(plaintext.len()) + TAG_LEN));
+    let mut rest = plaintext;
+    while let Some(len) = sealer.next_len() {
+        let (chunk, tail) = rest.split_at(len);
+        rest = tail;
         buffer.clear();
-        buffer.extend_from_slice(&plaintext[start..end]);
-        stream
-            .encrypt_in_place(position, position == last, &associated, &mut *buffer)
-            .expect("a chunk is far below AES-GCM's limit of 64 GiB");
+        buffer.extend_from_slice(chunk);
+        sealer.seal(&mut buffer)?;
         out.extend_from_slice(&buffer);
     }
     Ok(out)
 }
 
-/// Decrypts a container of the given kind. Nothing is returned unless every byte is authentic.
+/// Decrypts a container of the given kind. Nothing is returned unless every byte is authentic. [`Opener`] does it a chunk at a time.
 ///
 /// Needs memory for the plaintext, which is shorter than `bytes`, and what the key derivation asks for: at
 /// most 1 GiB.
@@ -85,29 +77,17 @@ pub fn open(kind: Kind, bytes: &[u8], passphrase: &Passphrase) -> Result<Zeroizi
     if header.kind != kind {
         return Err(ContainerError::OtherKind { wanted: kind, found: header.kind });
     }
-    let expected = header.container_len()?;
-    if bytes.len() != expected {
-        return Err(ContainerError::Length { expected, found: bytes.len() });
-    }
-    let (associated, mut rest) = bytes.split_at(HEADER_LEN);
-    let derived = Derived::new(passphrase, &header.salt, header.params)?;
-    if !derived.matches(&associated[KEY_CHECK_AT..]) {
-        return Err(ContainerError::WrongKey);
-    }
-
-    let stream = StreamBE32::<Aes256Gcm>::new(derived.key(), (&header.nonce).into());
-    let sealed_len = header.chunk_len() + TAG_LEN;
-    let last = header.chunks()? - 1;
-    let mut plaintext = Zeroizing::new(Vec::with_capacity(header.plaintext_len));
-    let mut buffer = Zeroizing::new(Vec::with_capacity(sealed_len.min(rest.len())));
-    for position in 0..=last {
-        let (chunk, tail) = rest.split_at(sealed_len.min(rest.len()));
+    let mut opener = Opener::with(&header, bytes, bytes.len() as u64, passphrase)?;
+    let mut rest = &bytes[HEADER_LEN..];
+    // Both fit in memory, as `bytes` does and is longer.
+    let mut plaintext = Zeroizing::new(Vec::with_capacity(rest.len()));
+    let mut buffer = Zeroizing::new(Vec::with_capacity(rest.len().min(header.chunk_len() + TAG_LEN)));
+    while let Some(len) = opener.next_len() {
+        let (chunk, tail) = rest.split_at(len);
         rest = tail;
         buffer.clear();
         buffer.extend_from_slice(chunk);
-        stream
-            .decrypt_in_place(position, position == last, associated, &mut *buffer)
-            .map_err(|_| ContainerError::Chunk { number: position + 1, of: last + 1 })?;
+        opener.open(&mut buffer)?;
         plaintext.extend_from_slice(&buffer);
     }
     Ok(plaintext)

@@ -1,4 +1,4 @@
-use super::header::{CHECKSUM_AT, KIND_AT, VERSION_AT};
+use super::header::{CHECKSUM_AT, KEY_CHECK_AT, KIND_AT, VERSION_AT};
 use super::*;
 
 /// The cheapest cost there is: these tests are not about Argon2id.
@@ -39,9 +39,56 @@ fn every_size_comes_back() {
     }
 }
 
+/// Pieces of any reader and writer make the same container, and the same plaintext of it.
+#[test]
+fn a_chunk_at_a_time_is_the_same() {
+    let key = passphrase("secret");
+    for len in [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK, 3 * CHUNK + 7] {
+        let (plain, whole) = (plaintext(len), sealed(len));
+        let mut sealer = Sealer::new(Kind::Onnx, len as u64, &key, &RANDOM, FAST).unwrap();
+        let (mut out, mut rest) = (sealer.header().to_vec(), &plain[..]);
+        while let Some(len) = sealer.next_len() {
+            let mut chunk = rest.split_off(..len).unwrap().to_vec();
+            sealer.seal(&mut chunk).unwrap();
+            out.extend(chunk);
+        }
+        assert!(rest.is_empty() && out == whole, "{len}");
+
+        let mut opener = Opener::new(&whole[..HEADER_LEN], whole.len() as u64, &key).unwrap();
+        assert_eq!((opener.kind(), opener.plaintext_len()), (Kind::Onnx, len as u64));
+        let (mut out, mut rest) = (Vec::new(), &whole[HEADER_LEN..]);
+        while let Some(len) = opener.next_len() {
+            let mut chunk = rest.split_off(..len).unwrap().to_vec();
+            opener.open(&mut chunk).unwrap();
+            out.extend(chunk);
+        }
+        assert!(rest.is_empty() && out == plain, "{len}");
+    }
+}
+
+#[test]
+fn chunks_of_another_length_or_too_many_are_refused() {
+    let key = passphrase("secret");
+    let mut sealer = Sealer::new(Kind::Onnx, CHUNK as u64 + 1, &key, &RANDOM, FAST).unwrap();
+    let refused = |expected, found| Err(ContainerError::ChunkLength { expected, found });
+    assert_eq!(sealer.seal(&mut vec![0; CHUNK + 1]), refused(CHUNK, CHUNK + 1));
+    sealer.seal(&mut vec![0; CHUNK]).unwrap();
+    sealer.seal(&mut vec![0]).unwrap();
+    assert_eq!(sealer.seal(&mut vec![]), refused(0, 0));
+
+    let bytes = sealed(10);
+    let mut opener = Opener::new(&bytes, bytes.len() as u64, &key).unwrap();
+    assert_eq!(opener.open(&mut vec![0; 10]), refused(10 + TAG_LEN, 10));
+    assert_eq!(opener.open(&mut bytes[HEADER_LEN..].to_vec()), Ok(()));
+    assert_eq!(opener.open(&mut vec![]), refused(0, 0));
+    for found in 0..HEADER_LEN {
+        assert!(Opener::new(&bytes[..found], bytes.len() as u64, &key).is_err());
+    }
+}
+
 #[test]
 fn the_default_cost_and_other_chunk_sizes_come_back() {
-    let mut header = Header::new(Kind::Checkpoint, KdfParams::default(), 2 * CHUNK + 9, &RANDOM);
+    let mut header = Header::new(Kind::Checkpoint, KdfParams::default(), 2 * CHUNK as u64 + 9, &RANDOM);
     header.chunk_log2 = 17;
     let bytes = seal_with(&header, &plaintext(2 * CHUNK + 9), &passphrase("secret")).unwrap();
     let plain = open(Kind::Checkpoint, &bytes, &passphrase("secret")).unwrap();
@@ -93,8 +140,8 @@ fn every_changed_header_byte_is_noticed_even_with_a_forged_checksum() {
             15..24 => ContainerError::HeaderField("key derivation cost"),
             24..30 => {
                 let len = 100 ^ (1 << (8 * (at - 24)));
-                let expected = HEADER_LEN + len + TAG_LEN * len.div_ceil(CHUNK);
-                ContainerError::Length { expected, found: bytes.len() }
+                let expected = (HEADER_LEN + len + TAG_LEN * len.div_ceil(CHUNK)) as u64;
+                ContainerError::Length { expected, found: bytes.len() as u64 }
             }
             30..32 => ContainerError::HeaderField("length"),
             32..48 => ContainerError::WrongKey,
@@ -185,7 +232,8 @@ fn missing_and_added_bytes_are_damage() {
         .flat_map(|at| [at - 1, *at, at + 1])
         .filter(|at| (HEADER_LEN..expected).contains(at))
     {
-        assert_eq!(reopen(&bytes[..found]), Err(ContainerError::Length { expected, found }));
+        let error = ContainerError::Length { expected: expected as u64, found: found as u64 };
+        assert_eq!(reopen(&bytes[..found]), Err(error));
     }
     for found in VERSION_AT + 1..HEADER_LEN {
         assert_eq!(reopen(&bytes[..found]), Err(ContainerError::Header));
@@ -194,6 +242,7 @@ fn missing_and_added_bytes_are_damage() {
         assert_eq!(reopen(&bytes[..found]), Err(ContainerError::NotEncrypted));
     }
     let extended = [&bytes[..], &[0]].concat();
+    let expected = expected as u64;
     assert_eq!(reopen(&extended), Err(ContainerError::Length { expected, found: expected + 1 }));
 }
 

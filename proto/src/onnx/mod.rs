@@ -5,12 +5,14 @@
 
 mod build;
 mod census;
+mod layout;
 mod messages;
 mod tensor;
 
 use prost::Message;
 
 pub use build::Dim;
+pub use layout::is_model;
 pub use messages::*;
 
 /// ONNX file format version of the models we write: that of ONNX 1.10, which TensorRT 8 and later read.
