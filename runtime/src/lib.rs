@@ -12,6 +12,6 @@ mod backend;
 mod inference;
 
 pub use artifact::{Artifact, ArtifactError};
-pub use backend::cpu::Cpu;
+pub use backend::cpu::{Cpu, Selection};
 pub use backend::{Backend, Engine, PrepareError, Session, Signature, Unavailable};
 pub use inference::{Found, Inference, InferenceError, InferenceSummary, detect};

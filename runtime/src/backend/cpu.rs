@@ -1,5 +1,7 @@
 //! The backend that is always there: [tract](https://github.com/sonos/tract), in pure Rust.
 //!
+//! Float16 layers are computed in single precision and rounded; see [`half`].
+//!
 //! Plans are made for a fixed batch, which runs fastest; a session keeps one for each batch size it has met.
 
 use std::collections::BTreeMap;
@@ -7,6 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
 
+use oxidet_proto::onnx::ModelProto;
 use oxidet_vision::{Network, NetworkError, RawDetections};
 use tract_linalg::multithread::{Executor, multithread_tract_scope};
 use tract_onnx::prelude::*;
@@ -15,6 +18,11 @@ use super::{Backend, Engine, PrepareError, Session, Signature, Unavailable};
 use crate::Artifact;
 
 const NAME: &str = "cpu";
+
+mod half;
+mod selection;
+
+pub use selection::Selection;
 
 /// The `cpu` backend.
 #[derive(Clone, Copy, Debug, Default)]
@@ -30,7 +38,7 @@ impl Backend for Cpu {
     }
 
     fn prepare(&self, artifact: &Artifact) -> Result<Box<dyn Engine>, PrepareError> {
-        let model = parse(artifact).map_err(failed)?;
+        let model = parse(artifact.model()).map_err(failed)?;
         let threads = thread::available_parallelism().map_or(1, usize::from);
         let engine = CpuEngine {
             model: Arc::new(model),
@@ -109,20 +117,7 @@ impl Network for CpuSession {
         let [boxes, scores] = &outputs[..] else {
             return Err(error(format!("{} outputs instead of boxes and scores", outputs.len())));
         };
-        let values = |tensor: &TValue| -> Result<Vec<f32>, NetworkError> {
-            let view = tensor.to_plain_array_view::<f32>().map_err(|e| error(e.to_string()))?;
-            Ok(view.iter().copied().collect())
-        };
-        let (boxes, scores) = (values(boxes)?, values(scores)?);
-        let candidates = boxes.len() / (4 * batch);
-        if boxes.len() != batch * candidates * 4 || scores.len() != batch * candidates * classes {
-            return Err(error(format!(
-                "outputs of {} and {} values are not boxes and scores of {classes} classes",
-                boxes.len(),
-                scores.len()
-            )));
-        }
-        *out = RawDetections { batch, candidates, classes, boxes, scores };
+        *out = raw_detections(boxes, scores, batch, classes).map_err(error)?;
         Ok(())
     }
 }
@@ -153,8 +148,31 @@ impl CpuSession {
     }
 }
 
-fn parse(artifact: &Artifact) -> Result<InferenceModel, String> {
-    let bytes = artifact.model().to_bytes();
+fn raw_detections(
+    boxes: &TValue,
+    scores: &TValue,
+    batch: usize,
+    classes: usize,
+) -> Result<RawDetections, String> {
+    let (boxes, scores) = (values::<f32>(boxes)?, values::<f32>(scores)?);
+    let candidates = boxes.len() / (4 * batch);
+    if boxes.len() != batch * candidates * 4 || scores.len() != batch * candidates * classes {
+        return Err(format!(
+            "outputs of {} and {} values are not boxes and scores of {classes} classes",
+            boxes.len(),
+            scores.len()
+        ));
+    }
+    Ok(RawDetections { batch, candidates, classes, boxes, scores })
+}
+
+fn values<T: Datum + Copy>(tensor: &TValue) -> Result<Vec<T>, String> {
+    let view = tensor.to_plain_array_view::<T>().map_err(|error| error.to_string())?;
+    Ok(view.iter().copied().collect())
+}
+
+fn parse(model: &ModelProto) -> Result<InferenceModel, String> {
+    let bytes = half::widened(model)?.to_bytes();
     guarded(|| onnx().model_for_read(&mut &bytes[..]))
 }
 
