@@ -12,6 +12,7 @@ use oxidet_calib::{
     LayerReport, LayerReportRequest, Measured, Method, Quantized, fingerprint, layer_report, measure,
     quantize,
 };
+use oxidet_graph::onnx::NmsTail;
 use oxidet_graph::quantization::LEAST_AMAX;
 use oxidet_graph::{Checkpoint, nms_from_spec, pass};
 use oxidet_proto::calibration_cache::{Algorithm, CacheHeader, CalibrationCache, TensorRtVersion};
@@ -50,6 +51,7 @@ impl Calibration {
     fn measure(
         checkpoint: &Checkpoint,
         spec: &Checked,
+        tail: NmsTail,
         method: Method,
         inputs: Inputs,
         float_layers: BTreeSet<String>,
@@ -64,7 +66,8 @@ impl Calibration {
         };
         let nms = nms_from_spec(spec.nms());
         let done = |done| bar.set_position(done as u64);
-        let measured = measure(&checkpoint.detector, &checkpoint.params, &nms, inputs.len(), load, done)?;
+        let measured =
+            measure(&checkpoint.detector, &checkpoint.params, (tail, &nms), inputs.len(), load, done)?;
         bar.finish_and_clear();
         let digests: Vec<&str> =
             digests.iter().map(|digest| digest.get().map_or("", String::as_str)).collect();

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use oxidet_calib::LayerReport;
+use oxidet_graph::onnx::NmsTail;
 use oxidet_proto::calibration_cache::TensorRtVersion;
 use oxidet_proto::lint::Verb;
 use oxidet_proto::precision_list;
@@ -74,7 +75,7 @@ pub fn run(args: &CalibrateArgs) -> Result<(), Failure> {
     }
     let spec = spec::of_checkpoint(args.spec.as_deref(), &args.model, &checkpoint, Verb::Export)?;
     model::check_fits(&args.model, &checkpoint.detector.classes, &checkpoint.detector.preprocess, &spec)?;
-    let mut calibration = args.calibration.measure(&checkpoint, &spec)?;
+    let mut calibration = args.calibration.measure(&checkpoint, &spec, NmsTail::Batched)?;
     drop(checkpoint);
     let tensors = calibration.write_cache(&args.cache, args.trt)?;
     console::print(&format!(
