@@ -140,6 +140,30 @@ impl Calibration {
         Ok(Self { checkpoint, ranges, float_layers, record, measured: None })
     }
 
+    /// The ranges that a network was trained with; `checkpoint` is that network without its quantisers.
+    pub fn trained(checkpoint: &Checkpoint, scales: TensorScales) -> Result<Self, Failure> {
+        let ranges = scales.tensor_scales.into_iter().collect();
+        let checkpoint = folded(checkpoint)?;
+        Ok(Self { checkpoint, ranges, float_layers: BTreeSet::new(), record: None, measured: None })
+    }
+
+    /// Whether builders of a version of TensorRT read the cache that the ranges are from.
+    pub fn check_version(&self, cache: &Path, version: TensorRtVersion) -> Result<(), Failure> {
+        let file = CalibrationCache::parse(&cache.to_string_lossy(), &files::read(cache)?)
+            .map_err(|error| Failure::data(error.to_string()))?;
+        match file.header.version() {
+            Some(found) if found != version => {
+                console::warn(&format!(
+                    "{0}: its header is that of TensorRT {found}, TensorRT {version} passes over it; oxidet inspect {0} --rewrite \
+                     NEW --trt {version} gives it another, or name the version you have with --trt",
+                    cache.display()
+                ));
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Ranges by the name of the tensor; what held zeros only has none.
     pub fn by_name(&self) -> BTreeMap<String, f32> {
         self.ranges.iter().filter(|(_, amax)| *amax > 0.0).cloned().collect()

@@ -139,9 +139,7 @@ impl CalibrateArgs {
             {
                 return Err(Failure::usage(format!("{}: two files would have this name", path.display())));
             }
-            if path.exists() && !self.force {
-                return Err(Failure::usage(format!("{} exists; --force replaces it", path.display())));
-            }
+            files::refuse_existing(path, self.force)?;
         }
         Ok(())
     }
