@@ -1,13 +1,16 @@
 //! The mAP of a checkpoint here, and of what is exported from it in onnxruntime, on the validation data of its spec.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, anyhow};
+use oxidet_calib::quantize;
 use oxidet_exporter::{ExportRequest, export, without_quantizers};
 use oxidet_graph::onnx::{Batch, FloatType, NmsTail, QUANTIZED_OPSET};
 use oxidet_graph::{Checkpoint, nms_from_spec};
+use oxidet_proto::calibration_cache::CalibrationCache;
 use oxidet_proto::container::Passphrase;
 use oxidet_proto::lint::{Checked, Verb, check};
 use oxidet_proto::spec::parse_experiment;
@@ -25,6 +28,9 @@ pub struct Args {
     /// Its key, if it has one
     #[arg(long)]
     key: Option<String>,
+    /// Calibration cache: compares the network that is quantised with its ranges, too
+    #[arg(long, value_name = "CACHE")]
+    ranges: Option<PathBuf>,
     /// A Python with onnx and onnxruntime
     #[arg(long, value_name = "PYTHON")]
     peer: PathBuf,
@@ -39,6 +45,12 @@ pub fn run(args: &Args) -> Result<()> {
     let mut variants = vec![("as it is", checkpoint.clone())];
     if checkpoint.detector.graph.is_quantized() {
         variants.push(("without its quantisers", without_quantizers(&checkpoint)));
+    }
+    if let Some(path) = &args.ranges {
+        let cache = CalibrationCache::parse(&path.to_string_lossy(), &std::fs::read(path)?)?;
+        let entries = cache.entries().iter();
+        let ranges = entries.map(|entry| (entry.tensor().to_owned(), entry.amax())).collect();
+        variants.push(("quantised", quantize(&checkpoint, &ranges, &BTreeSet::new())?.checkpoint));
     }
     for (what, checkpoint) in variants {
         let mut ours = Executor::new(&checkpoint.detector, &checkpoint.params)?;
