@@ -136,6 +136,10 @@ impl Executor {
         Ok(())
     }
 
+    fn is_quantized(&self) -> bool {
+        self.ranges.iter().any(Option::is_some)
+    }
+
     fn outputs<'a>(&'a self, images: &'a [f32], batch: usize) -> Vec<&'a [f32]> {
         self.detector.heads.iter().map(|head| self.map(head.output, images, batch)).collect()
     }
@@ -175,6 +179,7 @@ impl Executor {
                     settings.groups,
                 )
                 .map_err(|source| ExecutorError::Conv { node: name(node).to_owned(), source })?;
+                let geometry = if self.is_quantized() { geometry.direct() } else { geometry };
                 conv::forward_into(
                     &geometry,
                     input(0),

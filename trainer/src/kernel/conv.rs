@@ -32,6 +32,7 @@ pub struct Geometry {
     pub(super) stride: usize,
     pub(super) padding: Padding,
     pub(super) groups: usize,
+    pub(super) direct: bool,
 }
 
 /// Sizes that make no convolution.
@@ -107,7 +108,15 @@ impl Geometry {
         if height + padding.top + padding.bottom < kernel || width + padding.left + padding.right < kernel {
             return Err(GeometryError::WindowTooLarge { kernel, height, width, padding });
         }
-        Ok(Self { batch, in_channels, height, width, out_channels, kernel, stride, padding, groups })
+        let direct = false;
+        Ok(Self { batch, in_channels, height, width, out_channels, kernel, stride, padding, groups, direct })
+    }
+
+    /// The same, without [`winograd`]: its rounding error is that of other programs then, a tenth. Where the result is rounded to
+    /// INT8 it decides how many values go to the next step, and with that how far a network is from itself elsewhere.
+    #[must_use]
+    pub fn direct(self) -> Self {
+        Self { direct: true, ..self }
     }
 
     /// Shape of the input, `[N, C, H, W]`.

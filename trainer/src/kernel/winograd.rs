@@ -28,10 +28,12 @@ const BLOCK_BYTES: usize = 4 << 20;
 /// Tiles in a block, at least: fewer do not repay reading the weights.
 const BLOCK_TILES: usize = 128;
 
-/// Whether `geometry` is computed this way: where it is the faster one, unless `OXIDET_WINOGRAD=0` is in the environment.
+/// Whether `geometry` is computed this way: where it is the faster one, unless it is to be computed directly or
+/// `OXIDET_WINOGRAD=0` is in the environment.
 pub(super) fn pays(geometry: &Geometry) -> bool {
     static ENABLED: OnceLock<bool> = OnceLock::new();
-    *ENABLED.get_or_init(|| std::env::var_os("OXIDET_WINOGRAD").is_none_or(|v| v != "0"))
+    !geometry.direct
+        && *ENABLED.get_or_init(|| std::env::var_os("OXIDET_WINOGRAD").is_none_or(|v| v != "0"))
         && is_faster(geometry)
 }
 
