@@ -28,6 +28,16 @@ fn a_model_trained_with_quantisation_is_exported_in_every_way() {
         ),
         (format!("export -m {QAT} -o plain.onnx --force_ptq --cal_json_file never.json"), "no effect"),
         (format!("export -m {QAT} -o fp32.onnx --data_type fp32"), "4 images"),
+        (
+            format!("export -m {QAT} -o cached.onnx --cal_cache_file qat.bin --trt 10.3.0"),
+            "34 tensors for TensorRT 10.3.0",
+        ),
+        (
+            format!(
+                "export -m {QAT} -o ptq.onnx --data_type int8 --force_ptq --cal_cache_file ptq.bin --batches 1"
+            ),
+            "calibrating on",
+        ),
         (format!("inspect {QAT}"), "quantis"),
         ("evaluate -m pairs.onnx -e qat.txt".into(), "mAP"),
     ] {
@@ -56,7 +66,6 @@ fn a_model_trained_with_quantisation_is_exported_in_every_way() {
         (format!("export -m {QAT} -o a.onnx --cal_json_file {QAT}"), "would be lost"),
         (format!("export -m {QAT} -o new/a.onnx --cal_json_file new/./a.onnx"), "would be lost"),
         (format!("export -m {QAT} -o a.onnx --cal_json_file manifest.json"), "would be lost"),
-        (format!("export -m {QAT} -o a.onnx --data_type int8 --force_ptq"), "int8"),
     ] {
         let run = oxidet(dir, &line);
         assert_eq!(run.code, 2, "{line}: {}", run.told());
@@ -72,7 +81,6 @@ fn a_float_model_has_no_ranges() {
     save(dir, "model.tlt", &checkpoint());
     for (line, code, says) in [
         ("export -m model.tlt -o a.onnx --cal_json_file cal.json", 2, "enable_qat"),
-        ("export -m model.tlt -o a.onnx --data_type int8", 2, "enable_qat"),
         ("export -m model.tlt -o a.onnx --force_ptq", 0, "no effect"),
     ] {
         let run = oxidet(dir, line);

@@ -73,7 +73,7 @@ impl Plan {
         for path in self.cache.iter().map(|(path, _)| path).chain(&self.json) {
             if taken.iter().any(|taken| files::is_same(path, taken)) {
                 return Err(Failure::usage(format!(
-                    "{}: the ranges and another file would have this name, and one be lost; give the ranges another",
+                    "{}: the ranges and another file would have this name, and one would be lost; give the ranges another",
                     path.display()
                 )));
             }
