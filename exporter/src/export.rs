@@ -1,6 +1,6 @@
 //! Writing a checkpoint as ONNX.
 
-use oxidet_graph::onnx::{self, Batch, NMS_OP, WriteError, WriteOptions};
+use oxidet_graph::onnx::{self, Batch, FloatType, NmsTail, WriteError, WriteOptions};
 use oxidet_graph::quantization::RangeError;
 use oxidet_graph::{Checkpoint, Detector, ParamsError, pass};
 use oxidet_proto::manifest::{
@@ -16,10 +16,14 @@ pub struct ExportRequest {
     pub opset: i64,
     /// The batch axis.
     pub batch: Batch,
-    /// Settings of the suppression node.
+    /// What stands behind boxes and scores; see [`Target::tail`](crate::Target::tail).
+    pub tail: NmsTail,
+    /// How to suppress.
     pub nms: NmsConfig,
-    /// `scoreBits` of that node.
+    /// `scoreBits` of `BatchedNMSDynamic_TRT`.
     pub score_bits: u32,
+    /// The numbers of the layers; see [`Target::float_type`](crate::Target::float_type).
+    pub float: FloatType,
     /// File name of the model, for the manifest.
     pub model_file: String,
     /// Whether that file is encrypted.
@@ -76,8 +80,10 @@ pub fn export(checkpoint: &Checkpoint, request: &ExportRequest) -> Result<Export
     let options = WriteOptions {
         opset: request.opset,
         batch: request.batch,
-        nms: Some(request.nms),
+        tail: request.tail,
+        nms: request.nms,
         score_bits: request.score_bits,
+        float: request.float,
     };
     let onnx = onnx::write(&detector, &params, &options)?.to_bytes();
     let labels = detector.classes.iter().map(|class| format!("{class}\n")).collect();
@@ -126,7 +132,7 @@ fn manifest(detector: &Detector, request: &ExportRequest, onnx: &[u8]) -> Manife
         },
         heads: heads.collect(),
         nms: Nms {
-            node: Some(NMS_OP.into()),
+            node: request.tail.operator().map(Into::into),
             confidence_threshold: request.nms.score_threshold,
             iou_threshold: request.nms.iou_threshold,
             top_k: small(request.nms.top_k),

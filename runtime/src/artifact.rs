@@ -1,10 +1,9 @@
 //! A model file, read and made ready for a backend.
 
-use oxidet_graph::onnx::{Metadata, NMS_OP};
+use oxidet_graph::onnx::{Cut, Metadata, NmsTail, Suppression, cut};
 use oxidet_proto::container::{self, ContainerError, Kind, Passphrase, Sniffed};
 use oxidet_proto::onnx::tensor_shape_proto::{Dimension, Value};
 use oxidet_proto::onnx::{self, DataType, GraphProto, ModelProto, NodeProto, OnnxError, ValueInfoProto};
-use oxidet_vision::NmsConfig;
 
 use crate::Signature;
 
@@ -13,7 +12,8 @@ use crate::Signature;
 pub struct Artifact {
     model: ModelProto,
     signature: Signature,
-    nms: Option<NmsConfig>,
+    node: Option<NodeProto>,
+    suppression: Option<Suppression>,
     metadata: Option<Metadata>,
 }
 
@@ -60,14 +60,16 @@ impl Artifact {
         let metadata = Metadata::read(&model).map_err(ArtifactError::Metadata)?;
         let graph = model.graph.as_mut().ok_or_else(|| not_a_detector("it has no graph"))?;
         let (channels, height, width) = input_shape(graph)?;
-        let (nms, classes) = cut(graph)?;
+        let Cut { node, suppression, classes } = cut(graph).map_err(not_a_detector)?;
         let classes = match (&metadata, classes) {
             (Some(metadata), _) => metadata.labels.len(),
             (None, Some(classes)) => classes,
             (None, None) => return Err(not_a_detector("it names neither its classes nor their number")),
         };
         let signature = Signature { channels, height, width, batch: batch(graph), classes };
-        Ok(Self { model, signature, nms, metadata })
+        let left_to_us = metadata.as_ref().and_then(|metadata| metadata.nms);
+        let left_to_us = left_to_us.map(|nms| Suppression { tail: NmsTail::Raw, nms });
+        Ok(Self { model, signature, node, suppression: suppression.or(left_to_us), metadata })
     }
 
     /// What goes in and comes out.
@@ -75,9 +77,9 @@ impl Artifact {
         &self.signature
     }
 
-    /// Suppression as the model's node had it.
-    pub fn nms(&self) -> Option<&NmsConfig> {
-        self.nms.as_ref()
+    /// Suppression as the model's node does it; of a model without one, as its metadata has it.
+    pub fn suppression(&self) -> Option<&Suppression> {
+        self.suppression.as_ref()
     }
 
     /// What the model says about itself; `None` for a model of another program.
@@ -85,9 +87,20 @@ impl Artifact {
         self.metadata.as_ref()
     }
 
-    /// The model whose two outputs are boxes `[N, B, 1, 4]` and scores `[N, B, K, 1]`.
+    /// The model whose two outputs are boxes and scores; see [`cut`].
     pub(crate) fn model(&self) -> &ModelProto {
         &self.model
+    }
+
+    /// That model with its `NonMaxSuppression` node back in place, whose output is the third. None where it has another, or none.
+    pub(crate) fn whole(&self) -> Option<ModelProto> {
+        let is_standard = self.suppression.is_some_and(|suppression| suppression.tail == NmsTail::Onnx);
+        let node = self.node.as_ref().filter(|_| is_standard)?;
+        let mut model = self.model.clone();
+        let graph = model.graph.as_mut()?;
+        graph.output.push(ValueInfoProto::unshaped(node.output.first()?, DataType::Int64));
+        graph.node.push(node.clone());
+        Some(model)
     }
 }
 
@@ -134,44 +147,4 @@ fn batch(graph: &GraphProto) -> Option<usize> {
         Some(Value::DimValue(images)) => usize::try_from(images).ok().filter(|images| *images > 0),
         _ => None,
     }
-}
-
-/// Takes the suppression node off: its inputs become the outputs. Returns its settings and number of classes.
-fn cut(graph: &mut GraphProto) -> Result<(Option<NmsConfig>, Option<usize>), ArtifactError> {
-    let Some(at) = graph.node.iter().position(|node| node.op_type == NMS_OP) else {
-        return if graph.output.len() == 2 {
-            Ok((None, None))
-        } else {
-            Err(not_a_detector(format!("it has no {NMS_OP} node, and not two outputs (boxes and scores)")))
-        };
-    };
-    let node = graph.node.remove(at);
-    let [boxes, scores] = &node.input[..] else {
-        return Err(not_a_detector(format!("its {NMS_OP} node does not have two inputs")));
-    };
-    graph.output =
-        [boxes, scores].map(|name| ValueInfoProto::unshaped(name, DataType::Float)).into_iter().collect();
-    let (nms, classes) =
-        settings(&node).map_err(|what| not_a_detector(format!("its {NMS_OP} node {what}")))?;
-    Ok((Some(nms), Some(classes)))
-}
-
-fn settings(node: &NodeProto) -> Result<(NmsConfig, usize), String> {
-    let count = |name: &str| {
-        let value = node.attribute(name).and_then(|attribute| attribute.i);
-        let value =
-            value.and_then(|value| usize::try_from(value).ok()).filter(|value| (1..=1 << 16).contains(value));
-        value.ok_or_else(|| format!("has no sound {name}"))
-    };
-    let share = |name: &str| {
-        let value = node.attribute(name).and_then(|attribute| attribute.f);
-        value.filter(|value| (0.0..=1.0).contains(value)).ok_or_else(|| format!("has no sound {name}"))
-    };
-    let nms = NmsConfig {
-        score_threshold: share("scoreThreshold")?,
-        iou_threshold: share("iouThreshold")?,
-        top_k: count("topK")?,
-        keep_top_k: count("keepTopK")?,
-    };
-    Ok((nms, count("numClasses")?))
 }

@@ -13,7 +13,7 @@ mod inference;
 mod taps;
 
 pub use artifact::{Artifact, ArtifactError};
-pub use backend::cpu::Cpu;
+pub use backend::cpu::{Cpu, Selection};
 pub use backend::{Backend, Engine, PrepareError, Session, Signature, Unavailable};
 pub use inference::{Found, Inference, InferenceError, InferenceSummary, detect};
 pub use taps::Taps;

@@ -2,11 +2,15 @@
 
 pub mod squares;
 
+use std::path::Path;
+use std::process::Command;
+use std::{fs, io};
+
 use oxidet_exporter::{ExportRequest, Exported, export};
-use oxidet_graph::onnx::Batch;
+use oxidet_graph::onnx::{Batch, FloatType, NmsTail};
 use oxidet_graph::{Checkpoint, ParamKind};
 use oxidet_trainer::net::{NetConfig, PerHead, build, init_params};
-use oxidet_vision::{NmsConfig, Preprocess};
+use oxidet_vision::{Detection, NmsConfig, Preprocess, RawDetections};
 
 /// Suppression that keeps plenty.
 pub const NMS: NmsConfig =
@@ -44,17 +48,23 @@ pub fn checkpoint(arch: &str, nlayers: u32, activation: &str, channels: usize) -
     Checkpoint { detector, params, spec: String::new(), training: None }
 }
 
-/// The checkpoint as ONNX.
+/// The checkpoint as ONNX, as TAO writes it.
 pub fn exported(checkpoint: &Checkpoint, opset: i64, batch: Batch) -> Exported {
-    let request = ExportRequest {
+    export(checkpoint, &request(opset, batch)).expect("the checkpoint can be exported")
+}
+
+/// How TAO exports.
+pub fn request(opset: i64, batch: Batch) -> ExportRequest {
+    ExportRequest {
         opset,
         batch,
+        tail: NmsTail::Batched,
         nms: NMS,
         score_bits: 0,
+        float: FloatType::F32,
         model_file: "model.onnx".into(),
         encrypted: false,
-    };
-    export(checkpoint, &request).expect("the checkpoint can be exported")
+    }
 }
 
 /// Little-endian floats.
@@ -66,4 +76,55 @@ pub fn bytes(values: &[f32]) -> Vec<u8> {
 pub fn images(checkpoint: &Checkpoint, batch: usize) -> Vec<f32> {
     let len = batch * checkpoint.detector.preprocess.tensor_len();
     (0..len).map(|i| ((i as f32 * 12.9898).sin() * 43758.547).fract() * 120.0).collect()
+}
+
+/// A case of `peers/check_onnx.py` in a folder: a model as `request` asked for it, an input, and what it should compute.
+pub fn write_case(
+    folder: &Path,
+    model: &Exported,
+    request: &ExportRequest,
+    input: &[f32],
+    want: &RawDetections,
+) -> io::Result<()> {
+    let nms = serde_json::json!({
+        "score_threshold": request.nms.score_threshold,
+        "iou_threshold": request.nms.iou_threshold,
+        "top_k": request.nms.top_k,
+        "keep_top_k": request.nms.keep_top_k,
+        "classes": want.classes,
+        "candidates": want.candidates,
+        "half": request.float == FloatType::F16,
+    });
+    let detections = (0..want.batch).flat_map(|image| {
+        let found = want.suppress(image, &request.nms).into_iter();
+        found.flat_map(move |Detection { class, score, bbox: b }| {
+            [image as f32, class as f32, score, b.x1, b.y1, b.x2, b.y2]
+        })
+    });
+    fs::create_dir(folder)?;
+    for (name, content) in [
+        ("model.onnx", model.onnx.clone()),
+        ("nms.json", nms.to_string().into_bytes()),
+        ("input.f32", bytes(input)),
+        ("boxes.f32", bytes(&want.boxes)),
+        ("scores.f32", bytes(&want.scores)),
+        ("detections.f32", bytes(&detections.collect::<Vec<_>>())),
+    ] {
+        fs::write(folder.join(name), content)?;
+    }
+    Ok(())
+}
+
+/// Runs `peers/check_onnx.py` on a folder of cases.
+///
+/// # Panics
+/// With what it says, unless it approves of all of them.
+pub fn check_cases(folder: &Path, flags: &[&str]) {
+    let python = std::env::var("OXIDET_PEERS_PYTHON").expect("tests that call this are ignored without it");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/check_onnx.py");
+    let output = Command::new(python).arg(script).arg(folder).args(flags).output().expect("Python runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    let cases = fs::read_dir(folder).expect("the folder is there").count();
+    assert_eq!(text.lines().filter(|line| line.starts_with("ok ")).count(), cases, "{text}");
 }

@@ -1,9 +1,9 @@
 //! Exported models under the eyes of onnx and onnxruntime.
 
-use std::process::Command;
-
-use oxidet_graph::onnx::Batch;
-use oxidet_tests::{bytes, checkpoint, exported, images};
+use oxidet_exporter::{ExportRequest, Target, export};
+use oxidet_graph::onnx::{Batch, NmsTail};
+use oxidet_runtime::{Artifact, Backend, Cpu};
+use oxidet_tests::{check_cases, checkpoint, exported, images, request, write_case};
 use oxidet_trainer::interp::Executor;
 use oxidet_vision::{Network, RawDetections};
 
@@ -26,27 +26,58 @@ fn onnx_accepts_the_models_and_onnxruntime_agrees_with_us() {
         let opsets: &[i64] = if cases == 0 { &[11, 12, 13, 15, 17, 20] } else { &[12, 13] };
         for opset in opsets {
             for (batch, count) in [(Batch::Dynamic, 2), (Batch::Static(1), 1)] {
-                let case = dir.path().join(format!("{cases:02}_{arch}{nlayers}_{opset}_{count}"));
-                std::fs::create_dir(&case).unwrap();
                 let input = images(&checkpoint, count);
                 let mut want = RawDetections::default();
                 network.run(&input, count, &mut want).unwrap();
-                for (name, content) in [
-                    ("model.onnx", exported(&checkpoint, *opset, batch).onnx),
-                    ("input.f32", bytes(&input)),
-                    ("boxes.f32", bytes(&want.boxes)),
-                    ("scores.f32", bytes(&want.scores)),
-                ] {
-                    std::fs::write(case.join(name), content).unwrap();
-                }
+                let case = dir.path().join(format!("{cases:02}_{arch}{nlayers}_{opset}_{count}"));
+                let model = exported(&checkpoint, *opset, batch);
+                write_case(&case, &model, &request(*opset, batch), &input, &want).unwrap();
                 cases += 1;
             }
         }
     }
-    let python = std::env::var("OXIDET_PEERS_PYTHON").unwrap();
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/check_onnx.py");
-    let output = Command::new(python).arg(script).arg(dir.path()).output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(text.lines().filter(|line| line.starts_with("ok ")).count(), cases, "{text}");
+    check_cases(dir.path(), &[]);
+}
+
+/// Boxes and scores of the peers are those of our `cpu` backend, which runs the same file.
+#[test]
+#[cfg_attr(not(peers), ignore = "set OXIDET_PEERS_PYTHON to a Python with onnx, onnxruntime and numpy")]
+fn onnxruntime_runs_the_models_of_every_target() {
+    let dir = tempfile::tempdir().unwrap();
+    let checkpoints = [
+        checkpoint("cspdarknet_tiny_3l", 0, "mish", 3),
+        checkpoint("resnet", 18, "", 3),
+        checkpoint("mobilenet_v2", 0, "", 3),
+        checkpoint("efficientnet_b0", 0, "", 3),
+    ];
+    for checkpoint in &checkpoints {
+        let arch = &checkpoint.detector.arch;
+        for target in Target::ALL {
+            let facts = target.facts();
+            for tail in facts.tails {
+                for half in [false, true] {
+                    let opset = if *tail == NmsTail::Onnx { 11 } else { 12 };
+                    let (batch, count) = if half { (Batch::Static(2), 2) } else { (Batch::Dynamic, 3) };
+                    let float = target.float_type(half);
+                    let request = ExportRequest { tail: *tail, float, ..request(opset, batch) };
+                    let model = export(checkpoint, &request).unwrap();
+                    let input = images(checkpoint, count);
+                    let want = run(&model.onnx, &input, count);
+                    let case = format!("{arch}_{}_{}_{float:?}", facts.name, tail.name());
+                    let case = dir.path().join(format!("{case}_{count}"));
+                    write_case(&case, &model, &request, &input, &want).unwrap();
+                }
+            }
+        }
+    }
+    check_cases(dir.path(), &[]);
+}
+
+fn run(onnx: &[u8], input: &[f32], count: usize) -> RawDetections {
+    let artifact = Artifact::load(onnx, None).expect("the model is sound");
+    let mut session =
+        Cpu.prepare(&artifact).and_then(|engine| engine.session()).expect("the backend runs it");
+    let mut found = RawDetections::default();
+    session.run(input, count, &mut found).expect("it runs");
+    found
 }

@@ -2,14 +2,13 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::sync::atomic::AtomicBool;
 
 use oxidet_exporter::{check_quantizers, tensor_scales, without_quantizers};
 use oxidet_graph::onnx::Batch;
 use oxidet_graph::{Checkpoint, pass};
-use oxidet_tests::squares::{checked, draw, request, run, spec};
-use oxidet_tests::{bytes, checkpoint, exported, images};
+use oxidet_tests::squares::{self, checked, draw, run, spec};
+use oxidet_tests::{check_cases, checkpoint, exported, images, request, write_case};
 use oxidet_trainer::checkpoint_file::read_checkpoint;
 use oxidet_trainer::interp::{Executor, TrainNet};
 use oxidet_trainer::net::Freeze;
@@ -37,7 +36,7 @@ fn a_run_with_quantisation_learns_and_resumes_to_the_same_bytes() {
     assert!(bytes(&whole.checkpoint) == bytes(&resumed.checkpoint), "ranges are kept to the last bit");
 
     let stop = AtomicBool::new(false);
-    let error = train(&request(&spec(data.path(), &load, ""), &parts, &stop), &mut |_| {});
+    let error = train(&squares::request(&spec(data.path(), &load, ""), &parts, &stop), &mut |_| {});
     let error = error.expect_err("the network is another").to_string();
     assert!(error.contains("training_config.enable_qat"), "{error}");
 }
@@ -134,26 +133,14 @@ fn onnxruntime_computes_what_we_evaluate() {
     ];
     for (at, (arch, nlayers, activation)) in cases.into_iter().enumerate() {
         let checkpoint = quantized(arch, nlayers, activation);
-        let case = dir.path().join(format!("{at}_{arch}{nlayers}"));
-        fs::create_dir(&case).unwrap();
         let input = images(&checkpoint, 2);
         let mut want = RawDetections::default();
         let mut network = Executor::new(&checkpoint.detector, &checkpoint.params).unwrap();
         network.run(&input, 2, &mut want).unwrap();
-        for (name, content) in [
-            ("model.onnx", exported(&checkpoint, 13, Batch::Dynamic).onnx),
-            ("input.f32", bytes(&input)),
-            ("boxes.f32", bytes(&want.boxes)),
-            ("scores.f32", bytes(&want.scores)),
-            ("scales.json", tensor_scales(&checkpoint).unwrap().to_json().into_bytes()),
-        ] {
-            fs::write(case.join(name), content).unwrap();
-        }
+        let case = dir.path().join(format!("{at}_{arch}{nlayers}"));
+        let (model, as_asked) = (exported(&checkpoint, 13, Batch::Dynamic), request(13, Batch::Dynamic));
+        write_case(&case, &model, &as_asked, &input, &want).unwrap();
+        fs::write(case.join("scales.json"), tensor_scales(&checkpoint).unwrap().to_json()).unwrap();
     }
-    let python = std::env::var("OXIDET_PEERS_PYTHON").unwrap();
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/check_onnx.py");
-    let output = Command::new(python).arg(script).arg(dir.path()).arg("--quantized").output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(text.lines().filter(|line| line.starts_with("ok ")).count(), cases.len(), "{text}");
+    check_cases(dir.path(), &["--quantized"]);
 }

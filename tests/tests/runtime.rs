@@ -1,6 +1,6 @@
 //! An exported model computes what its checkpoint computes, and broken models are errors.
 
-use oxidet_graph::onnx::Batch;
+use oxidet_graph::onnx::{Batch, NmsTail, Suppression};
 use oxidet_proto::container::{KdfParams, Kind, Passphrase, RANDOM_LEN, seal};
 use oxidet_runtime::{Artifact, ArtifactError, Backend, Cpu, Session};
 use oxidet_tests::{NMS, checkpoint, exported, images};
@@ -51,7 +51,7 @@ fn a_model_says_what_it_is() {
     let checkpoint = checkpoint("cspdarknet_tiny", 0, "", 3);
     let model = exported(&checkpoint, 13, Batch::Dynamic);
     let artifact = Artifact::load(&model.onnx, None).unwrap();
-    assert_eq!(artifact.nms(), Some(&NMS));
+    assert_eq!(artifact.suppression(), Some(&Suppression { tail: NmsTail::Batched, nms: NMS }));
     let metadata = artifact.metadata().unwrap();
     assert_eq!(metadata.labels, checkpoint.detector.classes);
     assert_eq!(metadata.preprocess, checkpoint.detector.preprocess);

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, anyhow};
 use oxidet_exporter::{ExportRequest, export, without_quantizers};
-use oxidet_graph::onnx::{Batch, QUANTIZED_OPSET};
+use oxidet_graph::onnx::{Batch, FloatType, NmsTail, QUANTIZED_OPSET};
 use oxidet_graph::{Checkpoint, nms_from_spec};
 use oxidet_proto::container::Passphrase;
 use oxidet_proto::lint::{Checked, Verb, check};
@@ -56,8 +56,10 @@ fn exported(checkpoint: &Checkpoint, spec: &Checked) -> Result<Vec<u8>> {
     let request = ExportRequest {
         opset: QUANTIZED_OPSET,
         batch: Batch::Dynamic,
+        tail: NmsTail::Batched,
         nms: nms_from_spec(spec.nms()),
         score_bits: 0,
+        float: FloatType::F32,
         model_file: "model.onnx".into(),
         encrypted: false,
     };

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
-use oxidet_exporter::{Verification, verify};
-use oxidet_graph::onnx::Batch;
+use oxidet_exporter::{Verification, Written, verify};
+use oxidet_graph::onnx::{Batch, FloatType, NmsTail, Suppression};
 use oxidet_proto::container::Passphrase;
 use oxidet_proto::lint::{Checked, Verb};
 use oxidet_trainer::checkpoint_file::read_checkpoint;
@@ -102,7 +102,14 @@ pub fn run(args: &DemoArgs) -> Result<(), Failure> {
         ),
     )?;
     let source = read_checkpoint(&trained.checkpoint, None)?;
-    let job = export::ExportJob { checkpoint: &source, spec: &spec, opset: 12, batch: Batch::Dynamic };
+    let job = export::ExportJob {
+        checkpoint: &source,
+        spec: &spec,
+        opset: 12,
+        batch: Batch::Dynamic,
+        tail: NmsTail::Batched,
+        float: FloatType::F32,
+    };
     for (name, key) in [("model.onnx", None), ("model.etlt", Some(&passphrase))] {
         let checked = job.write(&dir.join(name), key, true)?;
         console::print(&format!("{name}: {checked}"));
@@ -156,7 +163,9 @@ fn compare(
     }
     let nms: NmsConfig = checkpoint.nms(spec);
     let failed = |error: oxidet_vision::NetworkError| Failure::bug(error.to_string());
-    let difference = verify(checkpoint.network(), exported.network(), &inputs, &nms).map_err(failed)?;
+    let suppression = Suppression { tail: NmsTail::Batched, nms };
+    let mut written = Written { network: exported.network(), suppression, select: None };
+    let difference = verify(checkpoint.network(), &mut written, &inputs, &nms).map_err(failed)?;
     let median = |network: &mut dyn Network| {
         let mut out = RawDetections::default();
         let mut times = Vec::new();

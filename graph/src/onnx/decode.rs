@@ -2,11 +2,11 @@
 //!
 //! The maps become rows `[N, B, 1, 5 + K]`, all heads in one tensor; every step after that is pointwise with constants per row.
 
-use oxidet_proto::onnx::AttributeProto;
+use oxidet_proto::onnx::{AttributeProto, DataType};
 use oxidet_vision::MAX_SIZE_LOGIT;
 
 use super::layers::value;
-use super::{BOXES, SCORES, Writer};
+use super::{BOXES, FloatType, SCORES, Writer};
 use crate::{Detector, MapShape};
 
 /// Appends the decoding; returns the number of candidate boxes B.
@@ -62,10 +62,14 @@ fn write_rows(writer: &mut Writer, detector: &Detector, shapes: &[MapShape]) -> 
     let mut heads = Vec::new();
     for head in &detector.heads {
         let map = value(&detector.graph, head.output);
+        let single = match writer.float {
+            FloatType::F32 => map.to_owned(),
+            FloatType::F16 => writer.cast(&format!("{map}/single"), map, DataType::Float),
+        };
         let shape = shapes[head.output.index()];
         let rows = (shape.height * shape.width * head.geometry.anchors.len()) as i64;
         let last = AttributeProto::ints("perm", [0, 2, 3, 1]);
-        let moved = writer.node("Transpose", &format!("{map}/transposed"), &[map], vec![last]);
+        let moved = writer.node("Transpose", &format!("{map}/transposed"), &[&single], vec![last]);
         heads.push(writer.reshape(&format!("{map}/rows"), &moved, &[0, rows, 1, fields]));
     }
     let heads: Vec<&str> = heads.iter().map(String::as_str).collect();

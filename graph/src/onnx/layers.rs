@@ -1,10 +1,10 @@
 //! The layers of the network, one after the other.
 
-use oxidet_proto::onnx::AttributeProto;
+use oxidet_proto::onnx::{AttributeProto, DataType};
 
-use super::{INPUT, WriteError, Writer};
+use super::{FloatType, INPUT, WriteError, Writer};
 use crate::quantization::{QuantizedMaps, kernel_steps, step};
-use crate::{Activation, Graph, Node, NodeId, Op, Padding, ParamKind, Params, ParamsError, Tensor};
+use crate::{Activation, Graph, Node, NodeId, Op, Padding, ParamKind, Params, Tensor};
 
 /// Appends the layers. Where maps are quantised, pairs of QuantizeLinear and DequantizeLinear stand behind the quantisers, behind the
 /// operators that only move what they made, and behind the kernels: engines look for a pair at each operator, and a second one
@@ -18,6 +18,9 @@ pub(super) fn write(writer: &mut Writer, graph: &Graph, params: &Params) -> Resu
         let inputs: Vec<&str> = node.inputs.iter().map(|input| values[input.index()].as_str()).collect();
         let mut made = value(graph, id).to_owned();
         match node.op {
+            Op::Input { .. } if writer.float == FloatType::F16 => {
+                made = writer.cast(&format!("{INPUT}/half"), INPUT, DataType::Float16);
+            }
             Op::FakeQuantize => write_pair(writer, &made, inputs[0], maps.range(graph, params, id)?),
             _ => {
                 let quantized_kernel = maps.quantizes_kernel(graph, id);
@@ -64,16 +67,14 @@ fn write_node(
     inputs: &[&str],
     params: &Params,
     quantized_kernel: bool,
-) -> Result<(), ParamsError> {
+) -> Result<(), WriteError> {
     let name = node.name.as_str();
     let sides = |attribute: &str, side: usize| AttributeProto::ints(attribute, [side as i64; 2]);
     let pads = |p: Padding| {
         AttributeProto::ints("pads", [p.top, p.left, p.bottom, p.right].map(|cells| cells as i64))
     };
-    let parameter = |writer: &mut Writer, kind: ParamKind| -> Result<String, ParamsError> {
-        let tensor = params.of(name, kind)?;
-        let dims: Vec<i64> = tensor.shape().iter().map(|dim| *dim as i64).collect();
-        Ok(writer.floats(&kind.of(name), &dims, tensor.data()))
+    let parameter = |writer: &mut Writer, kind: ParamKind| -> Result<String, WriteError> {
+        writer.parameter(&kind.of(name), params.of(name, kind)?)
     };
     match node.op {
         Op::Input { .. } => {}

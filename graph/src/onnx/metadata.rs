@@ -15,17 +15,17 @@ pub struct Metadata {
     pub preprocess: Preprocess,
     /// Stride, anchors and grid of the heads.
     pub heads: Vec<Head>,
-    /// Suppression the model was exported with.
+    /// Suppression the model was exported with, in a node or left to who runs it.
     pub nms: Option<NmsConfig>,
 }
 
 impl Metadata {
-    pub(super) fn of(detector: &Detector, nms: Option<NmsConfig>) -> Self {
+    pub(super) fn of(detector: &Detector, nms: NmsConfig) -> Self {
         Self {
             labels: detector.classes.clone(),
             preprocess: detector.preprocess.clone(),
             heads: detector.geometry(),
-            nms,
+            nms: Some(nms),
         }
     }
 

@@ -1,24 +1,29 @@
 //! The ONNX form of a detector. `docs/formats/onnx.md` describes the contract for users of the files.
 //!
 //! A node's output value has the name of its layer. Behind the heads the decoding of boxes and scores is written out in plain
-//! operators, and the suppression as one TensorRT plugin node. Only operators whose form is the same from opset 11 to 20 are
-//! used.
+//! operators, and the suppression as one node, or left to who runs the model ([`NmsTail`]). Only operators whose form is the same
+//! from opset 11 to 20 are used.
+//!
+//! With [`FloatType::F16`] the layers between the input and the heads' maps are float16. Decoding and suppression never are:
+//! float16 numbers near 1 are half a pixel of a large image apart.
 
 mod decode;
 mod layers;
 mod metadata;
+mod nms;
 mod ranges;
 
 use oxidet_proto::onnx::{
-    AttributeProto, DataType, Dim, GraphProto, IR_VERSION, ModelProto, NodeProto, OperatorSetIdProto,
-    TensorProto, ValueInfoProto,
+    AttributeProto, DataType, Dim, GraphProto, IR_VERSION, ModelProto, NodeProto, OnnxError,
+    OperatorSetIdProto, TensorProto, ValueInfoProto,
 };
 use oxidet_vision::NmsConfig;
 
 use crate::quantization::RangeError;
-use crate::{Detector, Params, ParamsError, ShapeError};
+use crate::{Detector, Params, ParamsError, ShapeError, Tensor};
 
 pub use metadata::Metadata;
+pub use nms::{Cut, NmsTail, Suppression, cut};
 pub use ranges::{rounded_tensor, tensor_ranges};
 
 /// Name of the model's input.
@@ -27,8 +32,6 @@ pub const INPUT: &str = "Input";
 pub const BOXES: &str = "box/concat_concat";
 /// Name of the scores `[N, B, K, 1]`.
 pub const SCORES: &str = "cls/mul";
-/// Operator of the suppression node.
-pub const NMS_OP: &str = "BatchedNMSDynamic_TRT";
 /// Opsets that can be written.
 pub const OPSETS: std::ops::RangeInclusive<i64> = 11..=20;
 
@@ -44,6 +47,15 @@ pub enum Batch {
     Static(u32),
 }
 
+/// The numbers of the layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FloatType {
+    /// Single precision.
+    F32,
+    /// Half precision.
+    F16,
+}
+
 /// How a model is written.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct WriteOptions {
@@ -51,10 +63,14 @@ pub struct WriteOptions {
     pub opset: i64,
     /// The batch axis.
     pub batch: Batch,
-    /// Settings of the suppression node. Without them the outputs are the raw boxes and scores.
-    pub nms: Option<NmsConfig>,
-    /// `scoreBits` of that node: bits of a half-precision score that are sorted; 0 sorts all.
+    /// What stands behind boxes and scores.
+    pub tail: NmsTail,
+    /// Its settings. A model without a suppression node has them in its metadata only.
+    pub nms: NmsConfig,
+    /// `scoreBits` of `BatchedNMSDynamic_TRT`: bits of a half-precision score that are sorted; 0 sorts all.
     pub score_bits: u32,
+    /// The numbers of the layers. A quantised network has single ones.
+    pub float: FloatType,
 }
 
 /// A detector that cannot be written.
@@ -67,9 +83,35 @@ pub enum WriteError {
     /// A batch of no images.
     #[error("a static batch needs at least one image")]
     EmptyBatch,
-    /// More detections than the plugin sorts.
-    #[error("the NMS plugin keeps 1 to 2048 detections (4096 candidates per class); top_k is {0}")]
-    TopK(usize),
+    /// More detections than the suppression node can be asked for.
+    #[error(
+        "nms_config.top_k is {top_k}; a model with --nms {} gives at least 1 detection{}",
+        tail.name(),
+        tail.most_detections().map(|most| format!(" and at most {most}")).unwrap_or_default()
+    )]
+    TopK {
+        /// The node.
+        tail: NmsTail,
+        /// What was asked for.
+        top_k: usize,
+    },
+    /// A number that half precision does not have.
+    #[error("the layers cannot be written in half precision (fp16): {0}")]
+    Float16(OnnxError),
+    /// Input values that half precision does not have.
+    #[error("{depth}-bit images with a mean of {mean} have values beyond the ±65504 of float16; export fp32")]
+    Float16Input {
+        /// Bits of the images.
+        depth: u8,
+        /// Their mean.
+        mean: f32,
+    },
+    /// A quantised network in half precision.
+    #[error(
+        "a quantised network (Q/DQ) is single precision between its INT8 layers: float16 there needs scales of that type, which \
+         most engines do not read"
+    )]
+    QuantizedFloat16,
     /// A quantised network in an opset that cannot quantise filter by filter.
     #[error("a quantised network needs opset {QUANTIZED_OPSET} or later, not {0}")]
     QuantizedOpset(i64),
@@ -101,8 +143,11 @@ pub fn write(detector: &Detector, params: &Params, options: &WriteOptions) -> Re
     params.check(&detector.graph)?;
     let preprocess = &detector.preprocess;
     let shapes = detector.graph.shapes(preprocess.height, preprocess.width)?;
+    if options.float == FloatType::F16 {
+        check_half(detector)?;
+    }
 
-    let mut graph = Writer { opset: options.opset, ..Writer::default() };
+    let mut graph = Writer::new(options.opset, options.float);
     layers::write(&mut graph, &detector.graph, params)?;
     let candidates = decode::write(&mut graph, detector, &shapes);
 
@@ -111,23 +156,8 @@ pub fn write(detector: &Detector, params: &Params, options: &WriteOptions) -> Re
         Batch::Static(images) => Dim::Fixed(images.into()),
     };
     let fixed = |size: usize| Dim::Fixed(size as i64);
-    let float = |name: &str, shape: &[Dim<'_>]| ValueInfoProto::tensor(name, DataType::Float, shape);
-    let outputs = match &options.nms {
-        Some(nms) => {
-            write_nms(&mut graph, nms, options.score_bits, detector.classes.len())?;
-            let kept = fixed(nms.keep_top_k);
-            vec![
-                ValueInfoProto::tensor("BatchedNMS", DataType::Int32, &[batch, Dim::Fixed(1)]),
-                float("BatchedNMS_1", &[batch, kept, Dim::Fixed(4)]),
-                float("BatchedNMS_2", &[batch, kept]),
-                float("BatchedNMS_3", &[batch, kept]),
-            ]
-        }
-        None => vec![
-            float(BOXES, &[batch, fixed(candidates), Dim::Fixed(1), Dim::Fixed(4)]),
-            float(SCORES, &[batch, fixed(candidates), fixed(detector.classes.len()), Dim::Fixed(1)]),
-        ],
-    };
+    let sizes = nms::Sizes { batch, candidates, classes: detector.classes.len() };
+    let outputs = nms::write(&mut graph, options.tail, &options.nms, options.score_bits, &sizes)?;
     let sides = [fixed(preprocess.channels), fixed(preprocess.height), fixed(preprocess.width)];
     Ok(ModelProto {
         ir_version: IR_VERSION,
@@ -139,7 +169,11 @@ pub fn write(detector: &Detector, params: &Params, options: &WriteOptions) -> Re
             name: detector.arch.clone(),
             node: graph.nodes,
             initializer: graph.initializers,
-            input: vec![float(INPUT, &[batch, sides[0], sides[1], sides[2]])],
+            input: vec![ValueInfoProto::tensor(
+                INPUT,
+                DataType::Float,
+                &[batch, sides[0], sides[1], sides[2]],
+            )],
             output: outputs,
             ..GraphProto::default()
         }),
@@ -147,51 +181,56 @@ pub fn write(detector: &Detector, params: &Params, options: &WriteOptions) -> Re
     })
 }
 
-/// The plugin node of TensorRT that suppresses. Its attributes are those TAO writes, with version and namespace spelled out.
-fn write_nms(graph: &mut Writer, nms: &NmsConfig, score_bits: u32, classes: usize) -> Result<(), WriteError> {
-    if nms.top_k > 4096 || nms.keep_top_k > nms.top_k || nms.keep_top_k == 0 {
-        return Err(WriteError::TopK(nms.keep_top_k));
+/// Whether a detector can run in half precision at all.
+fn check_half(detector: &Detector) -> Result<(), WriteError> {
+    if detector.graph.is_quantized() {
+        return Err(WriteError::QuantizedFloat16);
     }
-    let node = NodeProto::new(
-        NMS_OP,
-        "BatchedNMS_N",
-        [BOXES, SCORES],
-        ["BatchedNMS", "BatchedNMS_1", "BatchedNMS_2", "BatchedNMS_3"],
-    );
-    let ints = [
-        ("shareLocation", 1),
-        ("backgroundLabelId", -1),
-        ("numClasses", classes as i64),
-        ("topK", nms.top_k as i64),
-        ("keepTopK", nms.keep_top_k as i64),
-        ("isNormalized", 1),
-        ("clipBoxes", 1),
-        ("scoreBits", score_bits.into()),
-    ];
-    let node = ints.into_iter().fold(node, |node, (name, value)| node.attr(AttributeProto::int(name, value)));
-    let node = node
-        .attr(AttributeProto::float("scoreThreshold", nms.score_threshold))
-        .attr(AttributeProto::float("iouThreshold", nms.iou_threshold))
-        .attr(AttributeProto::string("plugin_version", "1"))
-        .attr(AttributeProto::string("plugin_namespace", ""));
-    graph.nodes.push(node);
-    Ok(())
+    let depth = detector.preprocess.depth;
+    let brightest = 2f32.powi(depth.into()) - 1.0;
+    // Beyond float16's largest number, but still rounded to it, would be up to 65520.
+    let is_beyond = |mean: &&f32| mean.abs().max((brightest - **mean).abs()) > 65504.0;
+    match detector.preprocess.mean.iter().find(is_beyond) {
+        Some(&mean) => Err(WriteError::Float16Input { depth, mean }),
+        None => Ok(()),
+    }
 }
 
 /// Nodes and constants in the making.
-#[derive(Default)]
 struct Writer {
     opset: i64,
+    /// Of layers and their parameters.
+    float: FloatType,
     nodes: Vec<NodeProto>,
     initializers: Vec<TensorProto>,
 }
 
 impl Writer {
+    fn new(opset: i64, float: FloatType) -> Self {
+        Self { opset, float, nodes: Vec::new(), initializers: Vec::new() }
+    }
+
     /// Appends a node with one output, which has the node's name. Returns that name.
     fn node(&mut self, op: &str, name: &str, inputs: &[&str], attributes: Vec<AttributeProto>) -> String {
         let node = NodeProto::new(op, name, inputs.iter().copied(), [name]);
         self.nodes.push(attributes.into_iter().fold(node, NodeProto::attr));
         name.to_owned()
+    }
+
+    /// Another type of the same values.
+    fn cast(&mut self, name: &str, input: &str, to: DataType) -> String {
+        self.node("Cast", name, &[input], vec![AttributeProto::int("to", to as i64)])
+    }
+
+    /// Adds a parameter of a layer, in the layers' type. Returns its name.
+    fn parameter(&mut self, name: &str, tensor: &Tensor) -> Result<String, WriteError> {
+        let dims: Vec<i64> = tensor.shape().iter().map(|dim| *dim as i64).collect();
+        let written = match self.float {
+            FloatType::F32 => TensorProto::f32(name, &dims, tensor.data()),
+            FloatType::F16 => TensorProto::f16s(name, &dims, tensor.data()).map_err(WriteError::Float16)?,
+        };
+        self.initializers.push(written);
+        Ok(name.to_owned())
     }
 
     /// Adds a constant. Returns its name.

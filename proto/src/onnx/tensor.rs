@@ -1,5 +1,7 @@
 //! Elements of tensors, checked against their shape.
 
+use half::f16;
+
 use super::OnnxError;
 use super::messages::{DataType, TensorProto};
 
@@ -14,6 +16,23 @@ impl TensorProto {
             data.len(),
             data.iter().flat_map(|x| x.to_le_bytes()).collect(),
         )
+    }
+
+    /// A half-precision tensor: each element becomes the nearest float16. `dims` and `data` as for floats.
+    ///
+    /// # Errors
+    /// An element that is no number, or beyond float16's ±65504.
+    pub fn f16s(name: &str, dims: &[i64], data: &[f32]) -> Result<Self, OnnxError> {
+        let mut raw_data = Vec::with_capacity(2 * data.len());
+        for value in data {
+            let half = f16::from_f32(*value);
+            if !half.is_finite() {
+                let what = format!("{value} is beyond the numbers of float16 (±{})", f16::MAX);
+                return Err(OnnxError::Tensor { name: name.to_owned(), what });
+            }
+            raw_data.extend_from_slice(&half.to_le_bytes());
+        }
+        Ok(Self::raw(name, dims, DataType::Float16, data.len(), raw_data))
     }
 
     /// A tensor of INT8 codes. `dims` and `data` as for floats.
@@ -50,11 +69,17 @@ impl TensorProto {
             .ok_or_else(|| self.error(format!("impossible shape {:?}", self.dims)))
     }
 
-    /// Elements of a float tensor, row-major, as many as the shape says.
+    /// Elements of a single or half precision tensor, row-major, as many as the shape says.
     ///
     /// # Errors
     /// Another element type, elements in another file, or a number of elements that contradicts the shape.
     pub fn to_f32s(&self) -> Result<Vec<f32>, OnnxError> {
+        if self.data_type == DataType::Float16 as i32 {
+            // Typed elements are the bits, one in each integer.
+            let typed: Vec<f16> = self.int32_data.iter().map(|bits| f16::from_bits(*bits as u16)).collect();
+            let halves = self.elements(DataType::Float16, &typed, f16::from_le_bytes)?;
+            return Ok(halves.into_iter().map(f16::to_f32).collect());
+        }
         self.elements(DataType::Float, &self.float_data, f32::from_le_bytes)
     }
 

@@ -68,6 +68,20 @@ fn elements_come_from_either_field() {
 }
 
 #[test]
+fn half_precision_rounds_and_knows_its_bounds() {
+    // 1/3 is 0x3555 in IEEE 754 binary16; 65519 still rounds to the largest number, 65520 does not.
+    let half = TensorProto::f16s("w", &[3], &[1.0 / 3.0, -2.0, 65519.0]).unwrap();
+    assert_eq!(half.raw_data, [0x55, 0x35, 0x00, 0xc0, 0xff, 0x7b]);
+    assert_eq!(half.to_f32s().unwrap(), [0.333_251_95, -2.0, 65504.0]);
+    let typed = TensorProto { raw_data: vec![], int32_data: vec![0x3555, 0xc000, 0x7bff], ..half.clone() };
+    assert_eq!(typed.to_f32s(), half.to_f32s());
+    for beyond in [65520.0, f32::INFINITY, f32::NAN] {
+        let error = TensorProto::f16s("w", &[1], &[beyond]).unwrap_err().to_string();
+        assert!(error.contains("\"w\"") && error.contains("65504"), "{error}");
+    }
+}
+
+#[test]
 fn contradictory_tensors_are_refused() {
     let good = TensorProto::f32("w", &[2], &[1.0, 2.0]);
     let cases = [

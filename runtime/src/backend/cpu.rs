@@ -1,5 +1,7 @@
 //! The backend that is always there: [tract](https://github.com/sonos/tract), in pure Rust.
 //!
+//! Float16 layers are computed in single precision and rounded; see [`half`].
+//!
 //! Plans are made for a fixed batch, which runs fastest; a session keeps one for each batch size it has met.
 
 use std::collections::BTreeMap;
@@ -16,6 +18,11 @@ use super::{Backend, Engine, PrepareError, Session, Signature, Unavailable};
 use crate::Artifact;
 
 const NAME: &str = "cpu";
+
+mod half;
+mod selection;
+
+pub use selection::Selection;
 
 /// The `cpu` backend.
 #[derive(Clone, Copy, Debug, Default)]
@@ -110,20 +117,7 @@ impl Network for CpuSession {
         let [boxes, scores] = &outputs[..] else {
             return Err(error(format!("{} outputs instead of boxes and scores", outputs.len())));
         };
-        let values = |tensor: &TValue| -> Result<Vec<f32>, NetworkError> {
-            let view = tensor.to_plain_array_view::<f32>().map_err(|e| error(e.to_string()))?;
-            Ok(view.iter().copied().collect())
-        };
-        let (boxes, scores) = (values(boxes)?, values(scores)?);
-        let candidates = boxes.len() / (4 * batch);
-        if boxes.len() != batch * candidates * 4 || scores.len() != batch * candidates * classes {
-            return Err(error(format!(
-                "outputs of {} and {} values are not boxes and scores of {classes} classes",
-                boxes.len(),
-                scores.len()
-            )));
-        }
-        *out = RawDetections { batch, candidates, classes, boxes, scores };
+        *out = raw_detections(boxes, scores, batch, classes).map_err(error)?;
         Ok(())
     }
 }
@@ -154,8 +148,31 @@ impl CpuSession {
     }
 }
 
+fn raw_detections(
+    boxes: &TValue,
+    scores: &TValue,
+    batch: usize,
+    classes: usize,
+) -> Result<RawDetections, String> {
+    let (boxes, scores) = (values::<f32>(boxes)?, values::<f32>(scores)?);
+    let candidates = boxes.len() / (4 * batch);
+    if boxes.len() != batch * candidates * 4 || scores.len() != batch * candidates * classes {
+        return Err(format!(
+            "outputs of {} and {} values are not boxes and scores of {classes} classes",
+            boxes.len(),
+            scores.len()
+        ));
+    }
+    Ok(RawDetections { batch, candidates, classes, boxes, scores })
+}
+
+fn values<T: Datum + Copy>(tensor: &TValue) -> Result<Vec<T>, String> {
+    let view = tensor.to_plain_array_view::<T>().map_err(|error| error.to_string())?;
+    Ok(view.iter().copied().collect())
+}
+
 pub(crate) fn parse(model: &ModelProto) -> Result<InferenceModel, String> {
-    let bytes = model.to_bytes();
+    let bytes = half::widened(model)?.to_bytes();
     guarded(|| onnx().model_for_read(&mut &bytes[..]))
 }
 

@@ -4,14 +4,15 @@ use std::fmt;
 use std::path::Path;
 
 use oxidet_exporter::{
-    ExportRequest, Exported, Verification, check_quantizers, export, verify, without_quantizers,
+    ExportRequest, Exported, Select, Tolerance, Verification, Written, check_quantizers, export, verify,
+    without_quantizers,
 };
-use oxidet_graph::onnx::Batch;
+use oxidet_graph::onnx::{Batch, FloatType, NmsTail};
 use oxidet_graph::{Checkpoint, nms_from_spec};
 use oxidet_proto::container::{self, KdfParams, Kind, Passphrase};
 use oxidet_proto::lint::Checked;
 use oxidet_proto::manifest::Manifest;
-use oxidet_runtime::Artifact;
+use oxidet_runtime::{Artifact, Selection};
 use oxidet_trainer::interp::Executor;
 use oxidet_vision::{Picture, Preprocess};
 
@@ -32,6 +33,8 @@ pub struct ExportJob<'a> {
     pub spec: &'a Checked,
     pub opset: i64,
     pub batch: Batch,
+    pub tail: NmsTail,
+    pub float: FloatType,
 }
 
 impl ExportJob<'_> {
@@ -50,8 +53,10 @@ impl ExportJob<'_> {
         let request = ExportRequest {
             opset: self.opset,
             batch: self.batch,
+            tail: self.tail,
             nms: nms_from_spec(self.spec.nms()),
             score_bits: self.spec.nms().infer_nms_score_bits,
+            float: self.float,
             model_file: output.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             encrypted,
         };
@@ -70,9 +75,14 @@ impl ExportJob<'_> {
         };
         let staged = files::stage(output, &bytes)?;
         let verified = self.verify(staged.path(), passphrase, &request)?;
-        if !verified.float.agrees() {
+        if !verified.float.agrees(Tolerance::of(self.float)) {
             return Err(Failure::no(format!(
                 "the exported model does not compute what the checkpoint computes, and was not kept: {verified}"
+            )));
+        }
+        if let Some(difference) = verified.as_written().suppression_difference() {
+            return Err(Failure::no(format!(
+                "the exported model does not suppress as the spec says, and was not kept: {difference}"
             )));
         }
         let beside = |name: &str| output.with_file_name(name);
@@ -96,7 +106,15 @@ impl ExportJob<'_> {
             let mut exported = model::prepare(path, artifact)?;
             let mut reference =
                 Executor::new(&checkpoint.detector, &checkpoint.params).map_err(|e| bug(&e))?;
-            verify(&mut reference, &mut *exported, &inputs, &request.nms).map_err(|e| bug(&e))
+            let suppression = *artifact
+                .suppression()
+                .ok_or_else(|| Failure::bug("the model does not say how to suppress"))?;
+            let selection =
+                Selection::of(artifact).transpose().map_err(|error| Failure::bug(error.to_string()))?;
+            let mut select = selection.map(|whole| move |image: &[f32]| whole.run(image));
+            let select = select.as_mut().map(|select| select as &mut Select<'_>);
+            let mut written = Written { network: &mut *exported, suppression, select };
+            verify(&mut reference, &mut written, &inputs, &request.nms).map_err(|e| bug(&e))
         };
         let written = beside(&model::read_artifact(path, passphrase)?, self.checkpoint)?;
         if !self.checkpoint.detector.graph.is_quantized() {
@@ -115,6 +133,13 @@ pub struct Verified {
     pub float: Verification,
     /// What both compute with it. That says how far INT8 differs from one program to the next, and is no verdict.
     int8: Option<Verification>,
+}
+
+impl Verified {
+    /// The model as it was written.
+    fn as_written(&self) -> &Verification {
+        self.int8.as_ref().unwrap_or(&self.float)
+    }
 }
 
 impl fmt::Display for Verified {

@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
-use oxidet_exporter::{tensor_scales, without_quantizers};
+use oxidet_exporter::{HalfRoute, Int8Route, Target, tensor_scales, without_quantizers};
 use oxidet_graph::Checkpoint;
-use oxidet_graph::onnx::{Batch, OPSETS, QUANTIZED_OPSET};
+use oxidet_graph::onnx::{Batch, NmsTail, OPSETS, QUANTIZED_OPSET};
 use oxidet_proto::lint::Verb;
 use oxidet_proto::tensor_scales::TensorScales;
 use oxidet_trainer::checkpoint_file::read_checkpoint;
@@ -29,8 +30,11 @@ use not_yet::NotYet;
 #[derive(Args, Debug)]
 #[command(
     after_help = "Writes labels.txt and manifest.json beside the model. The written file is opened again, run on a few \
-    images and compared with the checkpoint.\n\nExamples:\n  \
+    images and compared with the checkpoint, its suppression included.\n\nExamples:\n  \
     oxidet export -m model.tlt -e spec.txt -o model.onnx\n  \
+    oxidet export -m model.tlt -o model.onnx --target trt11 --data_type fp16      half precision\n  \
+    oxidet export -m model.tlt -o model.onnx --target trt10 --nms efficient\n  \
+    oxidet export -m model.tlt -o model.onnx --target ort --nms onnx              no plugins\n  \
     oxidet export -m model.tlt -e spec.txt -o model.etlt --key-file key.txt       encrypted\n  \
     oxidet export -m model.tlt -o model.onnx --static_batch_size 1 --target_opset 17\n  \
     oxidet export -m qat.tlt -o model.onnx                                        INT8, with Q/DQ\n  \
@@ -61,8 +65,16 @@ pub struct ExportArgs {
     /// Of a model trained with quantisation, write the float network alone
     #[arg(long = "force_ptq")]
     force_ptq: bool,
-    /// Precision: int8 is for models trained with quantisation, which it is the default for
-    #[arg(long = "data_type", hide = true, value_enum)]
+    /// What the model is for; decides the suppression node and how INT8 and half precision are had (docs/targets.md)
+    #[arg(long, value_name = "TARGET", default_value = Target::default().facts().name, value_parser = target_parser())]
+    target: Target,
+    /// Suppression at the end of the model [default: that of the target]. batched: BatchedNMSDynamic_TRT; efficient:
+    /// EfficientNMS_TRT; onnx: NonMaxSuppression; none: boxes and scores are the outputs
+    #[arg(long = "nms", value_name = "TAIL", value_parser = tail_parser(), hide_possible_values = true)]
+    tail: Option<NmsTail>,
+    /// Precision. fp16: float16 layers, or for targets whose engine builder makes them a hint how; int8: for models trained with
+    /// quantisation [default: int8 for those, fp32 for others]
+    #[arg(long = "data_type", value_name = "TYPE", value_enum)]
     data_type: Option<DataType>,
     /// Replace an existing model
     #[arg(long)]
@@ -81,8 +93,24 @@ enum DataType {
     Int8,
 }
 
+fn target_parser() -> impl TypedValueParser<Value = Target> {
+    PossibleValuesParser::new(Target::ALL.map(|target| target.facts().name)).map(|name| {
+        let named = Target::ALL.into_iter().find(|target| target.facts().name == name);
+        named.expect("the parser lets through only these names")
+    })
+}
+
+fn tail_parser() -> impl TypedValueParser<Value = NmsTail> {
+    PossibleValuesParser::new(NmsTail::ALL.map(NmsTail::name)).map(|name| {
+        let named = NmsTail::ALL.into_iter().find(|tail| tail.name() == name);
+        named.expect("the parser lets through only these names")
+    })
+}
+
 pub fn run(args: &ExportArgs) -> Result<(), Failure> {
     args.other.check()?;
+    let tail = args.target.tail(args.tail).map_err(|error| Failure::usage(error.to_string()))?;
+    let float = args.target.float_type(args.data_type == Some(DataType::Fp16));
     let output = output(args.output.as_deref(), &args.model);
     let batch = match u32::try_from(args.static_batch_size) {
         Ok(0) => {
@@ -114,7 +142,7 @@ pub fn run(args: &ExportArgs) -> Result<(), Failure> {
                  --cal_json_file or --force_ptq write a float model"
             )));
         }
-        let job = ExportJob { checkpoint: &checkpoint, spec: &spec, opset, batch };
+        let job = ExportJob { checkpoint: &checkpoint, spec: &spec, opset, batch, tail, float };
         args.check_scale_file(&output)?;
         let scale_file = match (&args.cal_json_file, &scales) {
             (Some(path), Some(scales)) => {
@@ -133,6 +161,9 @@ pub fn run(args: &ExportArgs) -> Result<(), Failure> {
                 "the model holds its quantisers (Q/DQ): engines run it in INT8 as it was trained, without calibration",
             );
         }
+        if args.data_type == Some(DataType::Fp16) {
+            args.tell_of_half();
+        }
         let parameters = checkpoint.detector.graph.param_count();
         let bytes = std::fs::metadata(&output).map_err(|error| Failure::io(&output, &error))?.len();
         Ok(((), json!({ "param_count": parameters as f64 / 1e6, "size": bytes as f64 / f64::from(1 << 20) })))
@@ -145,10 +176,10 @@ impl ExportArgs {
         let refuse = |what: &str| Err(Failure::usage(what.to_owned()));
         let quantized = checkpoint.detector.graph.is_quantized();
         match self.data_type {
-            Some(DataType::Fp16) => {
+            Some(DataType::Fp16) if quantized && !self.force_ptq && self.cal_json_file.is_none() => {
                 return refuse(
-                    "--data_type fp16 is not supported yet; export fp32 and let the engine builder choose: \
-                     trtexec --onnx=model.onnx --fp16",
+                    "--data_type fp16: the model was trained with quantisation, and with Q/DQ it is INT8 and single precision; \
+                     --data_type int8 writes that, --data_type fp16 --force_ptq the network without its quantisers",
                 );
             }
             Some(DataType::Int8) if !quantized || self.force_ptq => {
@@ -158,6 +189,13 @@ impl ExportArgs {
                 );
             }
             _ => {}
+        }
+        let facts = self.target.facts();
+        if self.cal_json_file.is_some() && !facts.int8.contains(&Int8Route::Cache) {
+            return refuse(&format!(
+                "--cal_json_file: {} takes no ranges beside the model; without it the model holds its quantisers (Q/DQ)",
+                facts.title
+            ));
         }
         if !quantized {
             if self.cal_json_file.is_some() {
@@ -183,6 +221,20 @@ impl ExportArgs {
             return Ok((without_quantizers(&checkpoint), None));
         }
         Ok((checkpoint, None))
+    }
+
+    /// Says where half precision is.
+    fn tell_of_half(&self) {
+        let facts = self.target.facts();
+        match facts.half {
+            HalfRoute::BuilderFlag(how) => console::info(&format!(
+                "the model is single precision; for {} half is asked for when the engine is built: {how}",
+                facts.title
+            )),
+            HalfRoute::Model => console::info(
+                "the layers are float16; input, decoding, suppression and outputs are single precision",
+            ),
+        }
     }
 
     /// Whether the scale file would take the place of another.
