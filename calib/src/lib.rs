@@ -8,12 +8,14 @@
 //! checkpoint of them that is evaluated and exported as one trained with quantisation is. [`layer_report`] says which tensors
 //! INT8 hurts.
 
+mod fingerprint;
 mod histogram;
 mod layer_report;
 mod measure;
 mod method;
 mod quantize;
 
+pub use fingerprint::fingerprint;
 pub use histogram::Histogram;
 pub use layer_report::{LayerReport, LayerReportError, LayerReportRequest, TensorReport, layer_report};
 pub use measure::{MeasureError, Measured, measure};

@@ -11,8 +11,7 @@
 
 use crate::{Graph, Node, NodeId, Op, ParamKind, Params, ParamsError, Tensor};
 
-/// Codes on each side of 0, −128 aside.
-pub const LEVELS: f32 = 127.0;
+pub use oxidet_proto::calibration_cache::LEVELS;
 
 /// Ranges are no smaller, so that a step divides.
 pub const LEAST_AMAX: f32 = 1e-6;

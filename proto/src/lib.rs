@@ -4,6 +4,7 @@
 //! networks, and never panics whatever the bytes are. Formats are described in `docs/formats/`.
 
 pub mod calibration_cache;
+pub mod calibration_record;
 pub mod coco;
 pub mod container;
 pub mod kitti;

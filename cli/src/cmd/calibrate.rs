@@ -4,24 +4,20 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use oxidet_calib::LayerReport;
-use oxidet_graph::Checkpoint;
 use oxidet_proto::calibration_cache::TensorRtVersion;
-use oxidet_proto::lint::{Checked, Verb};
+use oxidet_proto::lint::Verb;
 use oxidet_proto::precision_list;
 use oxidet_trainer::checkpoint_file::read_checkpoint;
 
-use crate::calibration::CalibrationArgs;
-use crate::cmd::evaluate::evaluate;
+use crate::calibration::{CalibrationArgs, Preview};
 use crate::columns::{Align, columns};
 use crate::console;
-use crate::data::DataArgs;
 use crate::exit::Failure;
 use crate::files;
 use crate::key::KeyArgs;
-use crate::model::{self, Model};
+use crate::model;
 use crate::numbers;
 use crate::spec;
-use crate::table;
 
 /// Measure the ranges of a network's tensors for INT8, without a GPU
 #[derive(Args, Debug)]
@@ -80,21 +76,10 @@ pub fn run(args: &CalibrateArgs) -> Result<(), Failure> {
     model::check_fits(&args.model, &checkpoint.detector.classes, &checkpoint.detector.preprocess, &spec)?;
     let mut calibration = args.calibration.measure(&checkpoint, &spec)?;
     drop(checkpoint);
-    let dead = calibration.dead();
-    if !dead.is_empty() {
-        console::warn(&format!(
-            "these tensors held zeros on all images and have the smallest range there is; are the images like those of training? {}",
-            dead.join(", ")
-        ));
-    }
-
-    let cache = calibration.cache(args.trt)?;
-    files::write(&args.cache, cache.to_text().as_bytes())?;
+    let tensors = calibration.write_cache(&args.cache, args.trt)?;
     console::print(&format!(
-        "{}: ranges of {} tensors ({}) for TensorRT {}",
+        "{}: ranges of {tensors} tensors for TensorRT {}",
         args.cache.display(),
-        cache.entries().len(),
-        calibration.method,
         args.trt
     ));
     if let Some(path) = &args.json {
@@ -158,40 +143,6 @@ impl CalibrateArgs {
             }
         }
         Ok(())
-    }
-}
-
-/// Average precision on the validation images.
-struct Preview {
-    map: Option<f64>,
-    per_class: Vec<Option<f64>>,
-}
-
-impl Preview {
-    fn of(path: &Path, spec: &Checked, checkpoint: &Checkpoint) -> Result<Self, Failure> {
-        let report = evaluate(spec, &mut Model::of_checkpoint(path, checkpoint)?, &DataArgs::default())?;
-        Ok(Self { map: report.map, per_class: report.per_class.iter().map(|class| class.ap).collect() })
-    }
-
-    fn beside(&self, float: &Self, classes: &[String]) -> String {
-        let difference =
-            |a: Option<f64>, b: Option<f64>| a.zip(b).map_or("-".into(), |(a, b)| format!("{:+.5}", b - a));
-        let row = |name: &str, float: Option<f64>, int8: Option<f64>| {
-            [name.to_owned(), table::number(float), table::number(int8), difference(float, int8)]
-        };
-        let mut rows: Vec<[String; 4]> = classes
-            .iter()
-            .zip(float.per_class.iter().zip(&self.per_class))
-            .map(|(class, (float, int8))| row(class, *float, *int8))
-            .collect();
-        rows.push(row("mAP", float.map, self.map));
-        let heads = [
-            ("class", Align::Left),
-            ("float", Align::Right),
-            ("INT8", Align::Right),
-            ("difference", Align::Right),
-        ];
-        columns(heads, &rows)
     }
 }
 

@@ -1,0 +1,134 @@
+//! What to measure ranges on, and how.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use clap::Args;
+use oxidet_calib::Method;
+use oxidet_graph::Checkpoint;
+use oxidet_proto::lint::Checked;
+use oxidet_proto::{precision_list, tensorfile};
+use oxidet_trainer::data::{BadImages, Dataset, DatasetRequest, Split, epoch_order, list_images};
+use oxidet_vision::Preprocess;
+
+use super::{Calibration, Inputs};
+use crate::console;
+use crate::exit::Failure;
+use crate::files;
+
+/// What to measure ranges on, and how.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Calibration")]
+pub struct CalibrationArgs {
+    /// Folder of images to calibrate on (not searched deeper); without it, the training images of the spec
+    #[arg(long = "cal_image_dir", value_name = "DIR")]
+    image_dir: Option<PathBuf>,
+    /// Tensorfile of input tensors to calibrate on; with --cal_image_dir it is written
+    #[arg(long = "cal_data_file", value_name = "FILE")]
+    data_file: Option<PathBuf>,
+    /// Images are batches times batch_size, chosen at random [default: 10 x 16]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    batches: Option<u32>,
+    /// Images per batch; only their number counts
+    #[arg(long = "batch_size", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    batch_size: Option<u32>,
+    /// How ranges are chosen: entropy, minmax, mse or percentile (percentile:99.99)
+    #[arg(long, value_name = "METHOD", default_value_t = Method::Entropy)]
+    method: Method,
+    /// Draws the images
+    #[arg(long = "calibration-seed", value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Layers that stay out of INT8: a name a line, as calibrate --layer-report writes them
+    #[arg(long = "fp16_layers", value_name = "FILE")]
+    fp16_layers: Option<PathBuf>,
+}
+
+impl CalibrationArgs {
+    /// Whether it is said what to calibrate on.
+    pub fn names_images(&self) -> bool {
+        self.image_dir.is_some() || self.data_file.is_some()
+    }
+
+    /// An option that only counts when something is calibrated.
+    pub fn idle_option(&self) -> Option<&'static str> {
+        [
+            ("--cal_image_dir", self.image_dir.is_some()),
+            ("--cal_data_file", self.data_file.is_some()),
+            ("--batches", self.batches.is_some()),
+            ("--batch_size", self.batch_size.is_some()),
+            ("--fp16_layers", self.fp16_layers.is_some()),
+        ]
+        .into_iter()
+        .find_map(|(name, given)| given.then_some(name))
+    }
+
+    /// The layers that stay in float.
+    pub fn float_layers(&self) -> Result<BTreeSet<String>, Failure> {
+        let Some(path) = &self.fp16_layers else { return Ok(BTreeSet::new()) };
+        precision_list::parse(&path.to_string_lossy(), &files::read_text(path)?)
+            .map_err(|error| Failure::usage(error.to_string()))
+    }
+
+    /// Measures the tensors of a float network.
+    pub fn measure(&self, checkpoint: &Checkpoint, spec: &Checked) -> Result<Calibration, Failure> {
+        let float_layers = self.float_layers()?;
+        let inputs = self.inputs(&checkpoint.detector.preprocess, spec)?;
+        Calibration::measure(checkpoint, spec, self.method, inputs, float_layers)
+    }
+
+    fn batch_size(&self) -> usize {
+        self.batch_size.unwrap_or(16) as usize
+    }
+
+    /// The images to run, in the order in which they are.
+    fn inputs(&self, preprocess: &Preprocess, spec: &Checked) -> Result<Inputs, Failure> {
+        let asked = self.batches.unwrap_or(10) as usize * self.batch_size();
+        if let (None, Some(path)) = (&self.image_dir, &self.data_file) {
+            let inputs = Inputs::open_tensorfile(path, preprocess, asked)?;
+            console::info(&format!("calibrating on {} images of {}", inputs.len(), path.display()));
+            return Ok(inputs);
+        }
+        let (all, from) = match &self.image_dir {
+            Some(dir) => (list_images(dir)?, dir.display().to_string()),
+            None => {
+                let request = DatasetRequest::new(spec, BadImages::Stop);
+                let dataset = Dataset::open(&request, Split::Train)?;
+                let images = dataset.samples.into_iter().map(|sample| sample.image).collect();
+                (images, "the training images of the spec".to_owned())
+            }
+        };
+        if all.is_empty() {
+            return Err(Failure::data(format!("{from}: no images (jpg, jpeg, png) to calibrate on")));
+        }
+        if all.len() < asked && (self.batches.is_some() || self.batch_size.is_some()) {
+            console::warn(&format!(
+                "{asked} images were asked for; calibrating on the {} of {from}",
+                all.len()
+            ));
+        }
+        let mut chosen = epoch_order(self.seed, 0, all.len());
+        chosen.truncate(asked);
+        console::info(&format!("calibrating on {} of {} images: {from}", chosen.len(), all.len()));
+        let paths = chosen.into_iter().map(|at| all[at].clone()).collect();
+        let inputs = Inputs::Images { paths, preprocess: preprocess.clone() };
+        self.write_tensorfile(&inputs, preprocess)?;
+        Ok(inputs)
+    }
+
+    /// Keeps the tensors, where that is asked for.
+    fn write_tensorfile(&self, inputs: &Inputs, preprocess: &Preprocess) -> Result<(), Failure> {
+        let Some(path) = &self.data_file else { return Ok(()) };
+        if path.exists() {
+            return Err(Failure::usage(format!(
+                "{} exists; without --cal_image_dir it is calibrated on, with it it would be written",
+                path.display()
+            )));
+        }
+        let batch = self.batch_size().min(inputs.len());
+        let shape = [batch, preprocess.channels, preprocess.height, preprocess.width];
+        let batches = inputs.batches(batch).collect::<Result<Vec<_>, _>>()?;
+        let bytes = tensorfile::write(&path.to_string_lossy(), shape, batches)
+            .map_err(|error| Failure::data(error.to_string()))?;
+        files::write(path, &bytes)
+    }
+}
