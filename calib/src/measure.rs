@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use oxidet_graph::onnx::{
-    self, BOXES, Batch, QUANTIZED_OPSET, SCORES, WriteError, WriteOptions, rounded_tensor,
+    self, BOXES, Batch, FloatType, NmsTail, QUANTIZED_OPSET, SCORES, WriteError, WriteOptions, rounded_tensor,
 };
 use oxidet_graph::{Activation, Detector, NodeId, Op, Params};
 use oxidet_runtime::{Artifact, ArtifactError, PrepareError, Taps};
@@ -51,10 +51,7 @@ pub struct Measured {
     tensors: Vec<(String, Histogram)>,
 }
 
-/// Float outputs of the suppression node: boxes, scores, class ids.
-const SUPPRESSED: [&str; 3] = ["BatchedNMS_1", "BatchedNMS_2", "BatchedNMS_3"];
-
-/// Runs a float network, as it is exported, on `images` images and counts the values of its tensors. Its batch norms are folded. `load`
+/// Runs a float network, as it is exported with a suppression node, on `images` images and counts the values of its tensors. Its batch norms are folded. `load`
 /// gives the tensor `[C, H, W]` of an image by its number; `done` hears how many are finished. Images are worked on by all threads;
 /// the result does not depend on how many.
 ///
@@ -63,7 +60,7 @@ const SUPPRESSED: [&str; 3] = ["BatchedNMS_1", "BatchedNMS_2", "BatchedNMS_3"];
 pub fn measure<E: From<MeasureError> + Send>(
     detector: &Detector,
     params: &Params,
-    nms: &NmsConfig,
+    (tail, nms): (NmsTail, &NmsConfig),
     images: usize,
     load: impl Fn(usize) -> Result<Vec<f32>, E> + Sync,
     done: impl Fn(usize) + Sync,
@@ -71,8 +68,11 @@ pub fn measure<E: From<MeasureError> + Send>(
     if images == 0 {
         return Err(MeasureError::NoImages.into());
     }
-    let taps = taps(detector, params, nms)?;
-    let names: Vec<String> = taps.names().iter().cloned().chain(SUPPRESSED.map(str::to_owned)).collect();
+    let taps = taps(detector, params, tail, nms)?;
+    let names: Vec<String> = {
+        let behind = tail.float_outputs().iter().map(|name| (*name).to_owned());
+        taps.names().iter().cloned().chain(behind).collect()
+    };
     let histograms: Vec<Mutex<Histogram>> = names.iter().map(|_| Mutex::default()).collect();
     let finished = AtomicUsize::new(0);
     let one = |image: usize| -> Result<(), E> {
@@ -96,7 +96,7 @@ pub fn measure<E: From<MeasureError> + Send>(
         });
         run.map_err(MeasureError::from)?;
         raw.candidates = raw.boxes.len() / 4;
-        for (at, values) in (taps.names().len()..).zip(suppressed(&raw, nms)) {
+        for (at, values) in (taps.names().len()..names.len()).zip(suppressed(&raw, nms)) {
             add(at, &values);
         }
         if let Some(at) = overflowed {
@@ -112,9 +112,15 @@ pub fn measure<E: From<MeasureError> + Send>(
     Ok(Measured { tensors: names.into_iter().zip(histograms).collect() })
 }
 
-fn taps(detector: &Detector, params: &Params, nms: &NmsConfig) -> Result<Taps, MeasureError> {
-    let options =
-        WriteOptions { opset: QUANTIZED_OPSET, batch: Batch::Dynamic, nms: Some(*nms), score_bits: 0 };
+fn taps(detector: &Detector, params: &Params, tail: NmsTail, nms: &NmsConfig) -> Result<Taps, MeasureError> {
+    let options = WriteOptions {
+        opset: QUANTIZED_OPSET,
+        batch: Batch::Dynamic,
+        tail,
+        nms: *nms,
+        score_bits: 0,
+        float: FloatType::F32,
+    };
     let model = onnx::write(detector, params, &options)?.to_bytes();
     Ok(Taps::new(&Artifact::load(&model, None)?)?)
 }

@@ -46,6 +46,14 @@ pub fn read_head(path: &Path, len: u64) -> Result<Vec<u8>, Failure> {
     Ok(head)
 }
 
+/// Refuses to replace a file without `--force`.
+pub fn refuse_existing(path: &Path, force: bool) -> Result<(), Failure> {
+    if path.exists() && !force {
+        return Err(Failure::usage(format!("{} exists; --force replaces it", path.display())));
+    }
+    Ok(())
+}
+
 /// Writes a file whole or not at all; makes its folder.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     stage(path, bytes)?.commit()

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use oxidet_calib::{Method, measure};
-use oxidet_graph::onnx::{self, Batch, QUANTIZED_OPSET, WriteOptions};
+use oxidet_graph::onnx::{self, Batch, FloatType, NmsTail, QUANTIZED_OPSET, WriteOptions};
 use oxidet_graph::{Detector, Params, pass};
 use oxidet_trainer::checkpoint_file::read_checkpoint;
 use oxidet_trainer::data::{list_images, read_picture};
@@ -77,8 +77,14 @@ pub fn run(args: &Args) -> Result<()> {
         .status()?;
     ensure!(us.success(), "our contestant failed");
 
-    let options =
-        WriteOptions { opset: QUANTIZED_OPSET, batch: Batch::Dynamic, nms: Some(NMS), score_bits: 0 };
+    let options = WriteOptions {
+        opset: QUANTIZED_OPSET,
+        batch: Batch::Dynamic,
+        tail: NmsTail::Batched,
+        nms: NMS,
+        score_bits: 0,
+        float: FloatType::F32,
+    };
     std::fs::write(&model, onnx::write(&detector, &params, &options)?.to_bytes())?;
     let mut values = Vec::new();
     for path in inputs(args)? {
@@ -135,7 +141,7 @@ fn tensor(detector: &Detector, path: &Path) -> Result<Vec<f32>> {
 fn calibrate(detector: &Detector, params: &Params, images: &[PathBuf]) -> Result<Found> {
     let start = Instant::now();
     let load = |at: usize| tensor(detector, &images[at]);
-    let measured = measure(detector, params, &NMS, images.len(), load, |_| {})?;
+    let measured = measure(detector, params, (NmsTail::Batched, &NMS), images.len(), load, |_| {})?;
     let tensors = measured.tensors().iter().map(|(name, histogram)| Tensor {
         name: name.clone(),
         width: histogram.width(),

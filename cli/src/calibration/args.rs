@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use oxidet_calib::Method;
 use oxidet_graph::Checkpoint;
+use oxidet_graph::onnx::NmsTail;
 use oxidet_proto::lint::Checked;
 use oxidet_proto::{precision_list, tensorfile};
 use oxidet_trainer::data::{BadImages, Dataset, DatasetRequest, Split, epoch_order, list_images};
@@ -69,11 +70,16 @@ impl CalibrationArgs {
             .map_err(|error| Failure::usage(error.to_string()))
     }
 
-    /// Measures the tensors of a float network.
-    pub fn measure(&self, checkpoint: &Checkpoint, spec: &Checked) -> Result<Calibration, Failure> {
+    /// Measures the tensors of a float network that is exported with such a tail.
+    pub fn measure(
+        &self,
+        checkpoint: &Checkpoint,
+        spec: &Checked,
+        tail: NmsTail,
+    ) -> Result<Calibration, Failure> {
         let float_layers = self.float_layers()?;
         let inputs = self.inputs(&checkpoint.detector.preprocess, spec)?;
-        Calibration::measure(checkpoint, spec, self.method, inputs, float_layers)
+        Calibration::measure(checkpoint, spec, tail, self.method, inputs, float_layers)
     }
 
     fn batch_size(&self) -> usize {

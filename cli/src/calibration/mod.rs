@@ -12,6 +12,7 @@ use oxidet_calib::{
     LayerReport, LayerReportRequest, Measured, Method, Quantized, fingerprint, layer_report, measure,
     quantize,
 };
+use oxidet_graph::onnx::NmsTail;
 use oxidet_graph::quantization::LEAST_AMAX;
 use oxidet_graph::{Checkpoint, nms_from_spec, pass};
 use oxidet_proto::calibration_cache::{Algorithm, CacheHeader, CalibrationCache, TensorRtVersion};
@@ -50,6 +51,7 @@ impl Calibration {
     fn measure(
         checkpoint: &Checkpoint,
         spec: &Checked,
+        tail: NmsTail,
         method: Method,
         inputs: Inputs,
         float_layers: BTreeSet<String>,
@@ -64,7 +66,8 @@ impl Calibration {
         };
         let nms = nms_from_spec(spec.nms());
         let done = |done| bar.set_position(done as u64);
-        let measured = measure(&checkpoint.detector, &checkpoint.params, &nms, inputs.len(), load, done)?;
+        let measured =
+            measure(&checkpoint.detector, &checkpoint.params, (tail, &nms), inputs.len(), load, done)?;
         bar.finish_and_clear();
         let digests: Vec<&str> =
             digests.iter().map(|digest| digest.get().map_or("", String::as_str)).collect();
@@ -135,6 +138,30 @@ impl Calibration {
         };
         let ranges = cache.entries().iter().map(|entry| (entry.tensor().to_owned(), entry.amax())).collect();
         Ok(Self { checkpoint, ranges, float_layers, record, measured: None })
+    }
+
+    /// The ranges that a network was trained with; `checkpoint` is that network without its quantisers.
+    pub fn trained(checkpoint: &Checkpoint, scales: TensorScales) -> Result<Self, Failure> {
+        let ranges = scales.tensor_scales.into_iter().collect();
+        let checkpoint = folded(checkpoint)?;
+        Ok(Self { checkpoint, ranges, float_layers: BTreeSet::new(), record: None, measured: None })
+    }
+
+    /// Whether builders of a version of TensorRT read the cache that the ranges are from.
+    pub fn check_version(&self, cache: &Path, version: TensorRtVersion) -> Result<(), Failure> {
+        let file = CalibrationCache::parse(&cache.to_string_lossy(), &files::read(cache)?)
+            .map_err(|error| Failure::data(error.to_string()))?;
+        match file.header.version() {
+            Some(found) if found != version => {
+                console::warn(&format!(
+                    "{0}: its header is that of TensorRT {found}, TensorRT {version} passes over it; oxidet inspect {0} --rewrite \
+                     NEW --trt {version} gives it another, or name the version you have with --trt",
+                    cache.display()
+                ));
+                Ok(())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Ranges by the name of the tensor; what held zeros only has none.

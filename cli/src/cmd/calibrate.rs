@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use oxidet_calib::LayerReport;
+use oxidet_graph::onnx::NmsTail;
 use oxidet_proto::calibration_cache::TensorRtVersion;
 use oxidet_proto::lint::Verb;
 use oxidet_proto::precision_list;
@@ -74,7 +75,7 @@ pub fn run(args: &CalibrateArgs) -> Result<(), Failure> {
     }
     let spec = spec::of_checkpoint(args.spec.as_deref(), &args.model, &checkpoint, Verb::Export)?;
     model::check_fits(&args.model, &checkpoint.detector.classes, &checkpoint.detector.preprocess, &spec)?;
-    let mut calibration = args.calibration.measure(&checkpoint, &spec)?;
+    let mut calibration = args.calibration.measure(&checkpoint, &spec, NmsTail::Batched)?;
     drop(checkpoint);
     let tensors = calibration.write_cache(&args.cache, args.trt)?;
     console::print(&format!(
@@ -138,9 +139,7 @@ impl CalibrateArgs {
             {
                 return Err(Failure::usage(format!("{}: two files would have this name", path.display())));
             }
-            if path.exists() && !self.force {
-                return Err(Failure::usage(format!("{} exists; --force replaces it", path.display())));
-            }
+            files::refuse_existing(path, self.force)?;
         }
         Ok(())
     }

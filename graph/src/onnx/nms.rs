@@ -22,6 +22,10 @@ const BATCHED_FIXED: &str = "BatchedNMS_TRT";
 const EFFICIENT: &str = "EfficientNMS_TRT";
 const STANDARD: &str = "NonMaxSuppression";
 
+const BATCHED_OUTPUTS: [&str; 4] = ["BatchedNMS", "BatchedNMS_1", "BatchedNMS_2", "BatchedNMS_3"];
+const EFFICIENT_OUTPUTS: [&str; 4] =
+    ["num_detections", "detection_boxes", "detection_scores", "detection_classes"];
+
 /// Candidates that `BatchedNMSDynamic_TRT` sorts per class, and `EfficientNMS_TRT` over all classes.
 const PLUGIN_CANDIDATES: usize = 4096;
 
@@ -60,6 +64,24 @@ impl NmsTail {
             Self::Onnx => Some(STANDARD),
             Self::Raw => None,
         }
+    }
+
+    /// Outputs of its node: the number of detections, boxes, scores and class ids.
+    pub fn outputs(self) -> &'static [&'static str] {
+        match self {
+            Self::Batched => &["BatchedNMS", "BatchedNMS_1", "BatchedNMS_2", "BatchedNMS_3"],
+            Self::Efficient => {
+                &["num_detections", "detection_boxes", "detection_scores", "detection_classes"]
+            }
+            Self::Onnx | Self::Raw => &[],
+        }
+    }
+
+    /// Those of its outputs that hold floats, of boxes, scores and class ids.
+    pub fn float_outputs(self) -> &'static [&'static str] {
+        let outputs = self.outputs();
+        let floats = if self == Self::Efficient { 1..3 } else { 1..4 };
+        outputs.get(floats).unwrap_or_default()
     }
 
     /// The most detections of an image that it can be asked for; `BatchedNMSDynamic_TRT` looks at twice as many candidates.
@@ -102,7 +124,6 @@ pub(super) fn write(
 
 /// Attributes are those TAO writes, with version and namespace spelled out.
 fn batched(writer: &mut Writer, nms: &NmsConfig, score_bits: u32, sizes: &Sizes<'_>) -> Vec<ValueInfoProto> {
-    let outputs = ["BatchedNMS", "BatchedNMS_1", "BatchedNMS_2", "BatchedNMS_3"];
     let ints = [
         ("shareLocation", 1),
         ("backgroundLabelId", -1),
@@ -114,15 +135,14 @@ fn batched(writer: &mut Writer, nms: &NmsConfig, score_bits: u32, sizes: &Sizes<
         ("scoreBits", score_bits.into()),
     ];
     let floats = [("scoreThreshold", nms.score_threshold), ("iouThreshold", nms.iou_threshold)];
-    writer.nodes.push(plugin(BATCHED, "BatchedNMS_N", [BOXES, SCORES], outputs, &ints, &floats));
-    detections(outputs, DataType::Float, nms.keep_top_k, sizes.batch)
+    writer.nodes.push(plugin(BATCHED, "BatchedNMS_N", [BOXES, SCORES], BATCHED_OUTPUTS, &ints, &floats));
+    detections(BATCHED_OUTPUTS, DataType::Float, nms.keep_top_k, sizes.batch)
 }
 
 /// The plugin keeps scores that reach the threshold and drops boxes whose IoU reaches the other: the next numbers above ours make
 /// that the same.
 fn efficient(writer: &mut Writer, nms: &NmsConfig, sizes: &Sizes<'_>) -> Vec<ValueInfoProto> {
     let [boxes, scores] = raw(writer, sizes);
-    let outputs = ["num_detections", "detection_boxes", "detection_scores", "detection_classes"];
     let ints = [
         ("max_output_boxes", nms.keep_top_k as i64),
         ("background_class", -1),
@@ -136,11 +156,11 @@ fn efficient(writer: &mut Writer, nms: &NmsConfig, sizes: &Sizes<'_>) -> Vec<Val
         EFFICIENT,
         "EfficientNMS_N",
         [&boxes.name, &scores.name],
-        outputs,
+        EFFICIENT_OUTPUTS,
         &ints,
         &floats,
     ));
-    detections(outputs, DataType::Int32, nms.keep_top_k, sizes.batch)
+    detections(EFFICIENT_OUTPUTS, DataType::Int32, nms.keep_top_k, sizes.batch)
 }
 
 /// Boxes and scores are outputs too: what the node makes are places in them.

@@ -46,9 +46,7 @@ impl ExportJob<'_> {
         passphrase: Option<&Passphrase>,
         force: bool,
     ) -> Result<Verified, Failure> {
-        if !force && output.exists() {
-            return Err(Failure::usage(format!("{} exists; --force replaces it", output.display())));
-        }
+        files::refuse_existing(output, force)?;
         let encrypted = output.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("etlt"));
         let request = ExportRequest {
             opset: self.opset,

@@ -4,14 +4,13 @@ use std::path::{Path, PathBuf};
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
-use oxidet_exporter::{HalfRoute, Int8Route, Target, tensor_scales, without_quantizers};
-use oxidet_graph::Checkpoint;
+use oxidet_exporter::{HalfRoute, Target, without_quantizers};
 use oxidet_graph::onnx::{Batch, NmsTail, OPSETS, QUANTIZED_OPSET};
 use oxidet_proto::lint::Verb;
-use oxidet_proto::tensor_scales::TensorScales;
 use oxidet_trainer::checkpoint_file::read_checkpoint;
 use serde_json::json;
 
+use crate::calibration::Preview;
 use crate::console;
 use crate::exit::Failure;
 use crate::files;
@@ -20,9 +19,11 @@ use crate::model;
 use crate::spec;
 use crate::status::StatusLog;
 
+mod int8;
 mod job;
 mod not_yet;
 
+use int8::{Int8Args, Plan};
 pub use job::ExportJob;
 use not_yet::NotYet;
 
@@ -37,7 +38,9 @@ use not_yet::NotYet;
     oxidet export -m model.tlt -o model.onnx --target ort --nms onnx              no plugins\n  \
     oxidet export -m model.tlt -e spec.txt -o model.etlt --key-file key.txt       encrypted\n  \
     oxidet export -m model.tlt -o model.onnx --static_batch_size 1 --target_opset 17\n  \
-    oxidet export -m qat.tlt -o model.onnx                                        INT8, with Q/DQ\n  \
+    oxidet export -m model.tlt -e spec.txt -o model.onnx --data_type int8         float, and a cache of ranges\n  \
+    oxidet export -m model.tlt -e spec.txt -o model.onnx --data_type int8 --target trt10 --preview    INT8, with Q/DQ\n  \
+    oxidet export -m qat.tlt -o model.onnx                                        INT8 as it was trained\n  \
     oxidet export -m qat.tlt -o model.onnx --cal_json_file cal.json               float, with ranges"
 )]
 pub struct ExportArgs {
@@ -58,13 +61,6 @@ pub struct ExportArgs {
     /// ONNX opset, 11 to 20 [default: 12; 13 for Q/DQ, the least it needs]
     #[arg(long = "target_opset", value_name = "N", value_parser = clap::value_parser!(i64).range(OPSETS))]
     target_opset: Option<i64>,
-    /// Of a model trained with quantisation, write the float network, and the ranges of its tensors to this file, as builders of
-    /// TensorRT 8 to 10 engines take them
-    #[arg(long = "cal_json_file", value_name = "FILE")]
-    cal_json_file: Option<PathBuf>,
-    /// Of a model trained with quantisation, write the float network alone
-    #[arg(long = "force_ptq")]
-    force_ptq: bool,
     /// What the model is for; decides the suppression node and how INT8 and half precision are had (docs/targets.md)
     #[arg(long, value_name = "TARGET", default_value = Target::default().facts().name, value_parser = target_parser())]
     target: Target,
@@ -72,8 +68,8 @@ pub struct ExportArgs {
     /// EfficientNMS_TRT; onnx: NonMaxSuppression; none: boxes and scores are the outputs
     #[arg(long = "nms", value_name = "TAIL", value_parser = tail_parser(), hide_possible_values = true)]
     tail: Option<NmsTail>,
-    /// Precision. fp16: float16 layers, or for targets whose engine builder makes them a hint how; int8: for models trained with
-    /// quantisation [default: int8 for those, fp32 for others]
+    /// Precision. fp16: float16 layers, or for targets whose engine builder makes them a hint how; int8: calibrates, unless the model
+    /// was trained with quantisation [default: int8 for those, fp32 for others]
     #[arg(long = "data_type", value_name = "TYPE", value_enum)]
     data_type: Option<DataType>,
     /// Replace an existing model
@@ -82,6 +78,8 @@ pub struct ExportArgs {
     /// Folder for status.json
     #[arg(short = 'r', long = "results_dir", value_name = "DIR")]
     results_dir: Option<PathBuf>,
+    #[command(flatten)]
+    int8: Int8Args,
     #[command(flatten)]
     other: NotYet,
 }
@@ -123,43 +121,36 @@ pub fn run(args: &ExportArgs) -> Result<(), Failure> {
     StatusLog::around(args.results_dir.as_deref(), "YOLOv4 export", |_| {
         let passphrase = args.key.passphrase()?;
         let checkpoint = read_checkpoint(&args.model, passphrase.as_ref())?;
-        let spec = match &args.spec {
-            Some(path) => spec::read(path, Verb::Export, false)?,
-            None => spec::check(
-                &format!("{} (its spec)", args.model.display()),
-                &checkpoint.spec,
-                Verb::Export,
-                false,
-            )?,
-        };
+        let spec = spec::of_checkpoint(args.spec.as_deref(), &args.model, &checkpoint, Verb::Export)?;
         model::check_fits(&args.model, &checkpoint.detector.classes, &checkpoint.detector.preprocess, &spec)?;
-        let (checkpoint, scales) = args.quantization(checkpoint)?;
+        files::refuse_existing(&output, args.force)?;
+        let purpose =
+            int8::Purpose { data_type: args.data_type, target: args.target, tail, force: args.force };
+        let plan = args.int8.plan(checkpoint, &spec, purpose)?;
+        let taken = [args.model.clone(), output.clone()].into_iter();
+        let taken = taken.chain(["labels.txt", "manifest.json"].map(|name| output.with_file_name(name)));
+        plan.check_files(taken.collect())?;
+        let checkpoint = &plan.checkpoint;
         let quantized = checkpoint.detector.graph.is_quantized();
         let opset = args.target_opset.unwrap_or(if quantized { QUANTIZED_OPSET } else { 12 });
         if quantized && opset < QUANTIZED_OPSET {
             return Err(Failure::usage(format!(
-                "--target_opset {opset}: the model was trained with quantisation, which needs opset {QUANTIZED_OPSET} or later; \
-                 --cal_json_file or --force_ptq write a float model"
+                "--target_opset {opset}: the model holds its ranges (Q/DQ), which needs opset {QUANTIZED_OPSET} or later; \
+                 --cal_cache_file, --cal_json_file and --data_type fp32 write a float model"
             )));
         }
-        let job = ExportJob { checkpoint: &checkpoint, spec: &spec, opset, batch, tail, float };
-        args.check_scale_file(&output)?;
-        let scale_file = match (&args.cal_json_file, &scales) {
-            (Some(path), Some(scales)) => {
-                Some((path, files::stage(path, scales.to_json().as_bytes())?, scales.tensor_scales.len()))
-            }
-            _ => None,
-        };
+        let job = ExportJob { checkpoint, spec: &spec, opset, batch, tail, float };
         let verified = job.write(&output, passphrase.as_ref(), args.force)?;
         console::print(&format!("{}: {verified}", output.display()));
-        if let Some((path, staged, tensors)) = scale_file {
-            staged.commit()?;
-            console::print(&format!("{}: ranges of {tensors} tensors", path.display()));
+        args.write_ranges(&plan)?;
+        if args.int8.preview {
+            let int8 = plan.int8.as_ref().unwrap_or(checkpoint);
+            let float = Preview::of(&args.model, &spec, &without_quantizers(int8))?;
+            let int8 = Preview::of(&args.model, &spec, int8)?;
+            console::print(&int8.beside(&float, spec.classes().names()));
         }
         if quantized {
-            console::info(
-                "the model holds its quantisers (Q/DQ): engines run it in INT8 as it was trained, without calibration",
-            );
+            console::info("the model holds its ranges (Q/DQ): engines run it in INT8 without calibration");
         }
         if args.data_type == Some(DataType::Fp16) {
             args.tell_of_half();
@@ -171,56 +162,22 @@ pub fn run(args: &ExportArgs) -> Result<(), Failure> {
 }
 
 impl ExportArgs {
-    /// What to write of a model: as it is, or without its quantisers, and then their ranges if they are asked for.
-    fn quantization(&self, checkpoint: Checkpoint) -> Result<(Checkpoint, Option<TensorScales>), Failure> {
-        let refuse = |what: &str| Err(Failure::usage(what.to_owned()));
-        let quantized = checkpoint.detector.graph.is_quantized();
-        match self.data_type {
-            Some(DataType::Fp16) if quantized && !self.force_ptq && self.cal_json_file.is_none() => {
-                return refuse(
-                    "--data_type fp16: the model was trained with quantisation, and with Q/DQ it is INT8 and single precision; \
-                     --data_type int8 writes that, --data_type fp16 --force_ptq the network without its quantisers",
-                );
-            }
-            Some(DataType::Int8) if !quantized || self.force_ptq => {
-                return refuse(
-                    "--data_type int8 without training with quantisation (enable_qat) is not supported yet; \
-                     export fp32 and calibrate when the engine is built",
-                );
-            }
-            _ => {}
-        }
-        let facts = self.target.facts();
-        if self.cal_json_file.is_some() && !facts.int8.contains(&Int8Route::Cache) {
-            return refuse(&format!(
-                "--cal_json_file: {} takes no ranges beside the model; without it the model holds its quantisers (Q/DQ)",
-                facts.title
+    /// Writes the ranges beside the model.
+    fn write_ranges(&self, plan: &Plan) -> Result<(), Failure> {
+        let Some(ranges) = &plan.ranges else { return Ok(()) };
+        if let Some((path, version)) = &plan.cache {
+            let tensors = ranges.write_cache(path, *version)?;
+            console::print(&format!(
+                "{}: ranges of {tensors} tensors for TensorRT {version}",
+                path.display()
             ));
         }
-        if !quantized {
-            if self.cal_json_file.is_some() {
-                return refuse(
-                    "--cal_json_file: the model has no ranges to write, it was not trained with quantisation (enable_qat)",
-                );
-            }
-            if self.force_ptq {
-                console::warn("--force_ptq has no effect: the model was not trained with quantisation");
-            }
-            return Ok((checkpoint, None));
+        if let Some(path) = &plan.json {
+            let scales = ranges.scales();
+            files::write(path, scales.to_json().as_bytes())?;
+            console::print(&format!("{}: ranges of {} tensors", path.display(), scales.tensor_scales.len()));
         }
-        if self.force_ptq {
-            if self.cal_json_file.is_some() {
-                console::warn("--cal_json_file has no effect: --force_ptq leaves the ranges out");
-            }
-            return Ok((without_quantizers(&checkpoint), None));
-        }
-        if self.cal_json_file.is_some() {
-            return Ok((without_quantizers(&checkpoint), Some(tensor_scales(&checkpoint)?)));
-        }
-        if self.data_type == Some(DataType::Fp32) {
-            return Ok((without_quantizers(&checkpoint), None));
-        }
-        Ok((checkpoint, None))
+        Ok(())
     }
 
     /// Says where half precision is.
@@ -234,24 +191,6 @@ impl ExportArgs {
             HalfRoute::Model => console::info(
                 "the layers are float16; input, decoding, suppression and outputs are single precision",
             ),
-        }
-    }
-
-    /// Whether the scale file would take the place of another.
-    fn check_scale_file(&self, output: &Path) -> Result<(), Failure> {
-        let Some(path) = &self.cal_json_file else { return Ok(()) };
-        let taken = [
-            self.model.clone(),
-            output.to_owned(),
-            output.with_file_name("labels.txt"),
-            output.with_file_name("manifest.json"),
-        ];
-        match taken.iter().find(|taken| files::is_same(path, taken)) {
-            Some(taken) => Err(Failure::usage(format!(
-                "--cal_json_file is {}, which would be lost; give the ranges another name",
-                taken.display()
-            ))),
-            None => Ok(()),
         }
     }
 }

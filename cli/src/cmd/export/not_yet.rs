@@ -14,18 +14,8 @@ pub(super) struct NotYet {
     gen_ds_config: bool,
     #[arg(long = "engine_file", hide = true)]
     engine_file: Option<PathBuf>,
-    #[arg(long = "cal_data_file", hide = true)]
-    cal_data_file: Option<PathBuf>,
-    #[arg(long = "cal_image_dir", hide = true)]
-    cal_image_dir: Option<PathBuf>,
-    #[arg(long = "cal_cache_file", hide = true)]
-    cal_cache_file: Option<PathBuf>,
     #[arg(short = 's', long = "strict_type_constraints", hide = true)]
     strict_type_constraints: bool,
-    #[arg(long = "batches", hide = true)]
-    batches: Option<u32>,
-    #[arg(long = "batch_size", hide = true)]
-    batch_size: Option<u32>,
     #[arg(long = "min_batch_size", hide = true)]
     min_batch_size: Option<u32>,
     #[arg(long = "opt_batch_size", hide = true)]
@@ -51,17 +41,12 @@ impl NotYet {
                 self.engine_file.is_some(),
                 "build the engine on the device it is for: trtexec --onnx=model.onnx --saveEngine=model.engine",
             ),
-            ("--cal_data_file", self.cal_data_file.is_some(), CALIBRATE),
-            ("--cal_image_dir", self.cal_image_dir.is_some(), CALIBRATE),
-            ("--cal_cache_file", self.cal_cache_file.is_some(), CALIBRATE),
         ];
         if let Some((name, _, instead)) = refused.iter().find(|(_, given, _)| *given) {
             return Err(Failure::usage(format!("{name} is not supported yet; {instead}")));
         }
         let idle = [
             ("--strict_type_constraints", self.strict_type_constraints),
-            ("--batches", self.batches.is_some()),
-            ("--batch_size", self.batch_size.is_some()),
             ("--min_batch_size", self.min_batch_size.is_some()),
             ("--opt_batch_size", self.opt_batch_size.is_some()),
             ("--max_batch_size", self.max_batch_size.is_some()),
@@ -69,10 +54,8 @@ impl NotYet {
             ("--onnx_route", self.onnx_route.is_some()),
         ];
         for (name, _) in idle.iter().filter(|(_, given)| *given) {
-            console::warn(&format!("{name} has no effect: no engine is built and nothing calibrated"));
+            console::warn(&format!("{name} has no effect: no engine is built here"));
         }
         Ok(())
     }
 }
-
-const CALIBRATE: &str = "calibrate when the engine is built";

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use oxidet_graph::Checkpoint;
-use oxidet_graph::onnx::{self, Batch, WriteOptions};
+use oxidet_graph::onnx::{self, Batch, FloatType, NmsTail, WriteOptions};
 use oxidet_graph::pass::{fold_batch_norm, strip_quantizers};
 use oxidet_proto::calibration_cache::{CalibrationCache, LEVELS, TensorRtVersion};
 use oxidet_proto::tensor_scales::TensorScales;
 use oxidet_trainer::checkpoint_file::read_checkpoint;
+use oxidet_vision::NmsConfig;
 use serde::Serialize;
 
 use super::InspectArgs;
@@ -238,15 +239,24 @@ impl Comparison {
 }
 
 /// The tensors of the model that `export` makes of a checkpoint for builders that calibrate, front to back: the input and what the
-/// nodes before the suppression make, all of them floats.
+/// nodes make, but for the number of detections, which is no float.
 fn exported_tensors(checkpoint: &Checkpoint) -> Result<Vec<String>, onnx::WriteError> {
     let (detector, params) = strip_quantizers(&checkpoint.detector, &checkpoint.params);
     let (detector, params) = fold_batch_norm(&detector, &params)?;
-    let options =
-        WriteOptions { opset: *onnx::OPSETS.start(), batch: Batch::Dynamic, nms: None, score_bits: 0 };
+    let tail = NmsTail::Batched;
+    let options = WriteOptions {
+        opset: *onnx::OPSETS.start(),
+        batch: Batch::Dynamic,
+        tail,
+        // No name depends on it.
+        nms: NmsConfig { score_threshold: 0.0, iou_threshold: 0.5, top_k: 2, keep_top_k: 1 },
+        score_bits: 0,
+        float: FloatType::F32,
+    };
     let model = onnx::write(&detector, &params, &options)?;
     let nodes = model.graph.into_iter().flat_map(|graph| graph.node);
-    Ok([onnx::INPUT.to_owned()].into_iter().chain(nodes.flat_map(|node| node.output)).collect())
+    let made = nodes.flat_map(|node| node.output).filter(|name| name != tail.outputs()[0]);
+    Ok([onnx::INPUT.to_owned()].into_iter().chain(made).collect())
 }
 
 /// Names in a line: some of them, and how many more there are.

@@ -1,0 +1,198 @@
+//! What becomes of quantisation in an export: Q/DQ pairs in the model, ranges beside it, or neither.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use oxidet_exporter::{Int8Route, Target, tensor_scales, without_quantizers};
+use oxidet_graph::Checkpoint;
+use oxidet_graph::onnx::NmsTail;
+use oxidet_proto::calibration_cache::TensorRtVersion;
+use oxidet_proto::lint::Checked;
+
+use super::DataType;
+use crate::calibration::{Calibration, CalibrationArgs};
+use crate::console;
+use crate::exit::Failure;
+use crate::files;
+
+/// Where the original writes its cache.
+const CACHE: &str = "cal.bin";
+
+/// Options about INT8.
+#[derive(Args, Debug)]
+pub(super) struct Int8Args {
+    /// Calibration cache: for targets that take one, written beside a float model (default cal.bin, of trt8 and deepstream). One that
+    /// exists is read in place of calibrating
+    #[arg(long = "cal_cache_file", value_name = "FILE")]
+    pub cache: Option<PathBuf>,
+    /// Write a float model, and the ranges of its tensors to this file, as builders of TensorRT 8 to 10 engines take them
+    #[arg(long = "cal_json_file", value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Version of TensorRT that the cache is for; others pass over it [default: that of the target]
+    #[arg(long, value_name = "VERSION")]
+    pub trt: Option<TensorRtVersion>,
+    /// Of a model trained with quantisation, leave its ranges out; with --data_type int8, calibrate it instead
+    #[arg(long = "force_ptq")]
+    pub force_ptq: bool,
+    /// Evaluate the INT8 network beside the float one on the validation images
+    #[arg(long)]
+    pub preview: bool,
+    #[command(flatten)]
+    pub calibration: CalibrationArgs,
+}
+
+/// What a model is exported for.
+#[derive(Clone, Copy)]
+pub(super) struct Purpose {
+    pub data_type: Option<DataType>,
+    pub target: Target,
+    pub tail: NmsTail,
+    /// Whether files may be replaced.
+    pub force: bool,
+}
+
+/// A network as it is to be written.
+pub(super) struct Plan {
+    /// With quantisers, if the model is to hold them.
+    pub checkpoint: Checkpoint,
+    /// The network in INT8, where it is not that already: for a preview.
+    pub int8: Option<Checkpoint>,
+    /// The ranges to write beside it, and where.
+    pub ranges: Option<Calibration>,
+    pub cache: Option<(PathBuf, TensorRtVersion)>,
+    pub json: Option<PathBuf>,
+}
+
+impl Plan {
+    fn of(checkpoint: Checkpoint) -> Self {
+        Self { checkpoint, int8: None, ranges: None, cache: None, json: None }
+    }
+
+    /// Whether a file beside the model would take the place of another.
+    pub fn check_files(&self, mut taken: Vec<PathBuf>) -> Result<(), Failure> {
+        for path in self.cache.iter().map(|(path, _)| path).chain(&self.json) {
+            if taken.iter().any(|taken| files::is_same(path, taken)) {
+                return Err(Failure::usage(format!(
+                    "{}: the ranges and another file would have this name, and one be lost; give the ranges another",
+                    path.display()
+                )));
+            }
+            taken.push(path.clone());
+        }
+        Ok(())
+    }
+}
+
+impl Int8Args {
+    /// Decides what is written of a checkpoint, and calibrates it if that is needed.
+    pub fn plan(&self, checkpoint: Checkpoint, spec: &Checked, purpose: Purpose) -> Result<Plan, Failure> {
+        let Purpose { data_type, target, tail, force } = purpose;
+        let trained = checkpoint.detector.graph.is_quantized();
+        if !trained && self.force_ptq && data_type != Some(DataType::Int8) {
+            console::warn("--force_ptq has no effect: the model was not trained with quantisation");
+        }
+        if trained && !self.force_ptq {
+            return self.plan_trained(checkpoint, data_type, target);
+        }
+        let checkpoint = if trained { without_quantizers(&checkpoint) } else { checkpoint };
+        if data_type != Some(DataType::Int8) {
+            self.tell_of_idle_options()?;
+            return Ok(Plan::of(checkpoint));
+        }
+        let existing = self.cache.as_ref().filter(|path| path.exists() && !self.calibration.names_images());
+        let asks_for_files = self.json.is_some() || self.cache.is_some() && existing.is_none();
+        let route = if asks_for_files { Int8Route::Cache } else { target.facts().int8[0] };
+        self.check_route(route, target)?;
+        let writes_cache =
+            route == Int8Route::Cache && existing.is_none() && (self.cache.is_some() || self.json.is_none());
+        let cache = if writes_cache {
+            let path = self.cache.clone().unwrap_or_else(|| CACHE.into());
+            files::refuse_existing(&path, force)?;
+            Some((path, self.version(target)?))
+        } else {
+            None
+        };
+        let calibration = match existing {
+            Some(path) => Calibration::read(path, &checkpoint, self.calibration.float_layers()?)?,
+            None => self.calibration.measure(&checkpoint, spec, tail)?,
+        };
+        let int8 = calibration.quantized()?;
+        if route == Int8Route::QuantizedModel {
+            return Ok(Plan { ranges: Some(calibration), ..Plan::of(int8) });
+        }
+        if let Some(path) = existing {
+            calibration.check_version(path, self.version(target)?)?;
+        }
+        Ok(Plan { checkpoint, int8: Some(int8), ranges: Some(calibration), cache, json: self.json.clone() })
+    }
+
+    /// A network that was trained with quantisation has its ranges.
+    fn plan_trained(
+        &self,
+        checkpoint: Checkpoint,
+        data_type: Option<DataType>,
+        target: Target,
+    ) -> Result<Plan, Failure> {
+        if let Some(option) = self.calibration.idle_option() {
+            console::warn(&format!(
+                "{option} has no effect: the model was trained with quantisation and has its ranges; --force_ptq calibrates it"
+            ));
+        }
+        let asks_for_files = self.json.is_some() || self.cache.is_some();
+        if data_type == Some(DataType::Fp16) && !asks_for_files {
+            return Err(Failure::usage(
+                "--data_type fp16: the model was trained with quantisation, and with Q/DQ it is INT8 and single precision; \
+                 --data_type int8 writes that, --data_type fp16 --force_ptq the network without its quantisers",
+            ));
+        }
+        if !asks_for_files {
+            let float = data_type == Some(DataType::Fp32);
+            return Ok(Plan::of(if float { without_quantizers(&checkpoint) } else { checkpoint }));
+        }
+        self.check_route(Int8Route::Cache, target)?;
+        let cache =
+            self.cache.clone().map(|path| Ok::<_, Failure>((path, self.version(target)?))).transpose()?;
+        let plain = without_quantizers(&checkpoint);
+        let ranges = Calibration::trained(&plain, tensor_scales(&checkpoint)?)?;
+        let json = self.json.clone();
+        Ok(Plan { checkpoint: plain, int8: Some(checkpoint), ranges: Some(ranges), cache, json })
+    }
+
+    fn check_route(&self, route: Int8Route, target: Target) -> Result<(), Failure> {
+        let facts = target.facts();
+        if facts.int8.contains(&route) {
+            return Ok(());
+        }
+        let option = if self.json.is_some() { "--cal_json_file" } else { "--cal_cache_file" };
+        Err(Failure::usage(format!(
+            "{option}: {} takes no ranges beside the model; without it the model holds them (Q/DQ), and --target trt10 writes both \
+             kinds of files",
+            facts.title
+        )))
+    }
+
+    fn version(&self, target: Target) -> Result<TensorRtVersion, Failure> {
+        let default = target.facts().cache_version.and_then(|(a, b, c)| TensorRtVersion::new(a, b, c));
+        self.trt.or(default).ok_or_else(|| Failure::usage("--trt: the target reads no calibration cache"))
+    }
+
+    /// What only counts for INT8 is told where there is none; a file that would not be written is no small thing.
+    fn tell_of_idle_options(&self) -> Result<(), Failure> {
+        if self.json.is_some() && !self.force_ptq {
+            return Err(Failure::usage(
+                "--cal_json_file: there are no ranges to write: the model was not trained with quantisation (enable_qat); \
+                 --data_type int8 calibrates it",
+            ));
+        }
+        let idle = [
+            ("--cal_json_file", self.json.is_some()),
+            ("--cal_cache_file", self.cache.is_some()),
+            ("--preview", self.preview),
+        ];
+        let idle = idle.into_iter().find_map(|(name, given)| given.then_some(name));
+        if let Some(option) = idle.or(self.calibration.idle_option()) {
+            console::warn(&format!("{option} has no effect without --data_type int8"));
+        }
+        Ok(())
+    }
+}
