@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, anyhow};
-use oxidet_exporter::{ExportRequest, export, without_quantizers};
+use oxidet_exporter::{ExportRequest, Target, export, without_quantizers};
 use oxidet_graph::onnx::{Batch, FloatType, NmsTail, QUANTIZED_OPSET};
 use oxidet_graph::{Checkpoint, nms_from_spec};
 use oxidet_proto::container::Passphrase;
 use oxidet_proto::lint::{Checked, Verb, check};
+use oxidet_proto::manifest::Precision;
 use oxidet_proto::spec::parse_experiment;
 use oxidet_trainer::checkpoint_file::read_checkpoint;
 use oxidet_trainer::data::{BadImages, CacheBudget, Dataset, DatasetRequest, ImageStore, Split};
@@ -62,6 +63,9 @@ fn exported(checkpoint: &Checkpoint, spec: &Checked) -> Result<Vec<u8>> {
         float: FloatType::F32,
         model_file: "model.onnx".into(),
         encrypted: false,
+        target: Target::Trt8,
+        precision: Precision::Fp32,
+        calibration: None,
     };
     Ok(export(checkpoint, &request)?.onnx)
 }

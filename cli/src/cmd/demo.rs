@@ -109,9 +109,13 @@ pub fn run(args: &DemoArgs) -> Result<(), Failure> {
         batch: Batch::Dynamic,
         tail: NmsTail::Batched,
         float: FloatType::F32,
+        target: Target::default(),
+        precision: Precision::Fp32,
+        calibration: None,
     };
+    let bundle = export::Bundle::new(job.target, job.tail);
     for (name, key) in [("model.onnx", None), ("model.etlt", Some(&passphrase))] {
-        let checked = job.write(&dir.join(name), key, true)?;
+        let checked = job.stage(&dir.join(name), key, true)?.commit(&bundle)?;
         console::print(&format!("{name}: {checked}"));
     }
 
