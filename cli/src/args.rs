@@ -46,6 +46,7 @@ pub enum Command {
     Lint(cmd::lint::LintArgs),
     Prune(cmd::prune::PruneArgs),
     Train(cmd::train::TrainArgs),
+    Verify(cmd::verify::VerifyArgs),
 }
 
 /// Options of every command. Those about GPUs are TAO's launcher's.

@@ -63,6 +63,7 @@ fn run(program: &'static str) -> Result<(), Failure> {
         Command::Lint(args) => cmd::lint::run(&args),
         Command::Prune(args) => cmd::prune::run(&args),
         Command::Train(args) => cmd::train::run(&args),
+        Command::Verify(args) => cmd::verify::run(&args),
     }
 }
 

@@ -1,13 +1,21 @@
 //! Writing a checkpoint as ONNX.
 
+use std::collections::BTreeMap;
+
 use oxidet_graph::onnx::{self, Batch, FloatType, NmsTail, WriteError, WriteOptions};
 use oxidet_graph::quantization::RangeError;
 use oxidet_graph::{Checkpoint, Detector, ParamsError, pass};
 use oxidet_proto::manifest::{
-    ChannelOrder, Head, Letterbox, MANIFEST_VERSION, Manifest, Model, Network, Nms, Preprocess, sha256_hex,
+    Calibration, ChannelOrder, Head, Letterbox, MANIFEST_VERSION, Manifest, Model, Network, Nms, Precision,
+    Preprocess, sha256_hex,
 };
 use oxidet_proto::tensor_scales::TensorScales;
 use oxidet_vision::NmsConfig;
+
+use crate::Target;
+
+/// Name of the labels' file.
+pub const LABELS_FILE: &str = "labels.txt";
 
 /// How to export.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +36,12 @@ pub struct ExportRequest {
     pub model_file: String,
     /// Whether that file is encrypted.
     pub encrypted: bool,
+    /// What the model is for; for the manifest, as are the next two.
+    pub target: Target,
+    /// What it is to be run in.
+    pub precision: Precision,
+    /// Where its ranges come from, if it was calibrated.
+    pub calibration: Option<Calibration>,
 }
 
 /// An exported model.
@@ -35,9 +49,9 @@ pub struct ExportRequest {
 pub struct Exported {
     /// The ONNX file.
     pub onnx: Vec<u8>,
-    /// `labels.txt`: a class per line, in class-id order.
+    /// [`LABELS_FILE`]: a class per line, in class-id order.
     pub labels: String,
-    /// `manifest.json`.
+    /// `manifest.json`, with the digest of the labels; those of other files belong into it, too.
     pub manifest: Manifest,
 }
 
@@ -86,8 +100,9 @@ pub fn export(checkpoint: &Checkpoint, request: &ExportRequest) -> Result<Export
         float: request.float,
     };
     let onnx = onnx::write(&detector, &params, &options)?.to_bytes();
-    let labels = detector.classes.iter().map(|class| format!("{class}\n")).collect();
-    let manifest = manifest(&detector, request, &onnx);
+    let labels: String = detector.classes.iter().map(|class| format!("{class}\n")).collect();
+    let mut manifest = manifest(&detector, request, &onnx);
+    manifest.files.insert(LABELS_FILE.into(), sha256_hex(labels.as_bytes()));
     Ok(Exported { onnx, labels, manifest })
 }
 
@@ -108,6 +123,8 @@ fn manifest(detector: &Detector, request: &ExportRequest, onnx: &[u8]) -> Manife
     Manifest {
         manifest_version: MANIFEST_VERSION,
         oxidet_version: env!("CARGO_PKG_VERSION").into(),
+        target: request.target.facts().name.into(),
+        precision: request.precision,
         model: Model {
             file: request.model_file.clone(),
             encrypted: request.encrypted,
@@ -138,5 +155,7 @@ fn manifest(detector: &Detector, request: &ExportRequest, onnx: &[u8]) -> Manife
             top_k: small(request.nms.top_k),
             keep_top_k: small(request.nms.keep_top_k),
         },
+        calibration: request.calibration.clone(),
+        files: BTreeMap::new(),
     }
 }

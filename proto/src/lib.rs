@@ -15,6 +15,7 @@ pub mod manifest;
 pub mod onnx;
 pub mod precision_list;
 pub mod prototxt;
+pub mod signature;
 pub mod spec;
 pub mod tensor_scales;
 pub mod tensorboard;

@@ -1,15 +1,23 @@
 //! `manifest.json`, written beside an exported model: what a program must know to feed it and to read its
-//! output.
+//! output, and what the files beside it must be.
 //!
 //! A function of the model alone: no clock, no absolute path. Format page: `docs/formats/manifest.md`.
 
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::{self, Read};
 use std::path::{Component, Path};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::signature::SIGNATURE_FILE;
+
 /// Version of the manifest format this program writes and reads.
-pub const MANIFEST_VERSION: u32 = 1;
+pub const MANIFEST_VERSION: u32 = 2;
+
+/// Name of the manifest's file.
+pub const MANIFEST_FILE: &str = "manifest.json";
 
 /// Everything about an exported model that is not in its weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -19,6 +27,10 @@ pub struct Manifest {
     pub manifest_version: u32,
     /// Version of the oxidet that exported the model.
     pub oxidet_version: String,
+    /// What the model is for, as on the command line: `trt8`, `ort`, `deepstream`.
+    pub target: String,
+    /// What it is to be run in.
+    pub precision: Precision,
     /// The model's file.
     pub model: Model,
     /// The network.
@@ -31,6 +43,49 @@ pub struct Manifest {
     pub heads: Vec<Head>,
     /// Non-maximum suppression.
     pub nms: Nms,
+    /// Where the ranges of a model that was calibrated for INT8 come from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Calibration>,
+    /// [`sha256_hex`] of every other file that belongs to the model, by its bare name.
+    pub files: BTreeMap<String, String>,
+}
+
+/// What a model is to be run in. Of `fp32` and `fp16` and `int8` models alike, input and outputs are single precision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// Single precision.
+    Fp32,
+    /// Half precision: in the model, or asked for when the engine is built; the target decides.
+    Fp16,
+    /// INT8: with Q/DQ pairs in the model ([`Model::quantized`]), or with ranges beside it.
+    Int8,
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Fp32 => "fp32",
+            Self::Fp16 => "fp16",
+            Self::Int8 => "int8",
+        })
+    }
+}
+
+/// Where ranges come from; the fields are those of a cache's record (`docs/formats/calibration-cache.md`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Calibration {
+    /// How the ranges were chosen: `entropy`, `percentile:99.99`.
+    pub method: String,
+    /// Number of images.
+    pub images: u64,
+    /// Digest of the input tensors, in their order.
+    pub inputs_sha256: String,
+    /// Digest of the network's structure.
+    pub graph_sha256: String,
+    /// Digest of how images become input tensors.
+    pub preprocess_sha256: String,
 }
 
 /// The model's file.
@@ -185,7 +240,7 @@ impl Manifest {
 
     /// Reads `manifest.json`. `name` is used in messages only.
     ///
-    /// A manifest that is read is consistent: channels, sizes and means agree, the model is a bare file name,
+    /// A manifest that is read is consistent: channels, sizes and means agree, files have bare names, which lead nowhere else,
     /// anchors are positive, thresholds are fractions.
     ///
     /// # Errors
@@ -212,14 +267,24 @@ impl Manifest {
 
     /// The first field that contradicts another or itself, with the reason.
     fn check(&self) -> Result<(), (&'static str, &'static str)> {
-        let Self { model, network, classes, preprocess, heads, nms, .. } = self;
+        let Self { model, network, classes, preprocess, heads, nms, calibration, files, .. } = self;
         let (batch, channels, height, width) = network.input_shape;
         let mut anchors = heads.iter().flat_map(|head| head.anchors.iter().flatten());
         let finite = 0.0..f32::INFINITY;
         let fraction = 0.0..=1.0;
+        let taken = [&model.file, MANIFEST_FILE, SIGNATURE_FILE];
+        let mut calibrated = calibration.iter().flat_map(Calibration::digests);
         let rules = [
-            (is_file_name(&model.file), "model.file", "is not a bare file name"),
-            (is_sha256(&model.onnx_sha256), "model.onnx_sha256", "is not 64 lower-case hexadecimal digits"),
+            (is_file_name(&model.file), "model.file", NO_FILE_NAME),
+            (is_sha256(&model.onnx_sha256), "model.onnx_sha256", NO_SHA256),
+            (calibrated.all(is_sha256), "calibration", "has a digest that is none"),
+            (files.keys().all(|name| is_file_name(name)), "files", "has a name that is not a bare file name"),
+            (
+                files.keys().all(|name| !taken.contains(&&**name)),
+                "files",
+                "names the model, the manifest or its signature",
+            ),
+            (files.values().all(|digest| is_sha256(digest)), "files", "has a digest that is none"),
             (batch != Some(0), "network.input_shape", "has a batch of 0"),
             (height > 0 && width > 0, "network.input_shape", "has an axis of size 0"),
             (!classes.is_empty(), "classes", "is empty"),
@@ -263,20 +328,50 @@ impl Manifest {
     }
 }
 
+impl Calibration {
+    fn digests(&self) -> [&str; 3] {
+        [&self.inputs_sha256, &self.graph_sha256, &self.preprocess_sha256]
+    }
+}
+
+const NO_FILE_NAME: &str = "is not a bare file name";
+const NO_SHA256: &str = "is not 64 lower-case hexadecimal digits";
+
 /// SHA-256 of `bytes` as 64 lower-case hexadecimal digits.
 pub fn sha256_hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(bytes))
+}
+
+/// The same of all that a reader gives.
+///
+/// # Errors
+/// Those of the reader.
+pub fn sha256_hex_of(mut reader: impl Read) -> io::Result<String> {
+    let (mut hasher, mut chunk) = (Sha256::new(), vec![0; 1 << 16]);
+    loop {
+        match reader.read(&mut chunk) {
+            Ok(0) => return Ok(hex(&hasher.finalize())),
+            Ok(read) => hasher.update(&chunk[..read]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn hex(digest: &[u8]) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn is_sha256(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// A manifest must not lead out of its directory, on any system.
+/// A manifest must not lead out of its directory, on any system, nor paint on the terminals that show its names.
 fn is_file_name(text: &str) -> bool {
     let mut components = Path::new(text).components();
     matches!((components.next(), components.next()), (Some(Component::Normal(_)), None))
-        && !text.contains(['/', '\\', ':', '\0'])
+        && !text.contains(['/', '\\', ':'])
+        && !text.contains(char::is_control)
 }
 
 #[cfg(test)]
@@ -287,6 +382,8 @@ mod tests {
         Manifest {
             manifest_version: MANIFEST_VERSION,
             oxidet_version: "0.1.0".into(),
+            target: "deepstream".into(),
+            precision: Precision::Int8,
             model: Model {
                 file: "model.etlt".into(),
                 encrypted: true,
@@ -321,6 +418,16 @@ mod tests {
                 top_k: 400,
                 keep_top_k: 200,
             },
+            calibration: Some(Calibration {
+                method: "entropy".into(),
+                images: 160,
+                inputs_sha256: sha256_hex(b"inputs"),
+                graph_sha256: sha256_hex(b"graph"),
+                preprocess_sha256: sha256_hex(b"preprocess"),
+            }),
+            files: [("cal.bin", "cache"), ("labels.txt", "platelets\nrbc\n")]
+                .map(|(name, content)| (name.to_owned(), sha256_hex(content.as_bytes())))
+                .into(),
         }
     }
 
@@ -328,6 +435,9 @@ mod tests {
     #[test]
     fn digests_are_sha256() {
         assert_eq!(sha256_hex(b""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+        let million = io::repeat(b'a').take(1_000_000);
+        let want = "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0";
+        assert_eq!(sha256_hex_of(million).unwrap(), want);
         assert_eq!(sha256_hex(b"abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     }
 
@@ -340,11 +450,26 @@ mod tests {
         assert_eq!(Manifest::parse("manifest.json", example).unwrap(), sample());
     }
 
+    fn add(manifest: &mut Manifest, name: &str) {
+        manifest.files.insert(name.into(), sha256_hex(b""));
+    }
+
     #[test]
     fn contradictions_are_named() {
         type Change = fn(&mut Manifest);
-        let cases: [(Change, &str); 14] = [
-            (|m| m.manifest_version = 2, "m.json: manifest version 2"),
+        let cases: [(Change, &str); 22] = [
+            (|m| m.manifest_version = 3, "m.json: manifest version 3"),
+            (|m| m.manifest_version = 1, "m.json: manifest version 1, this program reads version 2"),
+            (|m| add(m, "../labels.txt"), "m.json: `files` has a name that is not a bare"),
+            (|m| add(m, "/etc/passwd"), "m.json: `files` has a name"),
+            (|m| add(m, "a\u{1b}[2Jb"), "m.json: `files` has a name"),
+            (|m| add(m, "model.etlt"), "m.json: `files` names the model"),
+            (
+                |m| add(m, "manifest.json.sig"),
+                "m.json: `files` names the model, the manifest or its signature",
+            ),
+            (|m| m.files.values_mut().for_each(|d| d.truncate(63)), "m.json: `files` has a digest"),
+            (|m| m.calibration.as_mut().unwrap().graph_sha256.clear(), "m.json: `calibration` has a digest"),
             (|m| m.model.file = "../model.onnx".into(), "m.json: `model.file` is not a bare"),
             (|m| m.model.file = "/etc/passwd".into(), "m.json: `model.file`"),
             (|m| m.model.file = "..".into(), "m.json: `model.file`"),

@@ -6,9 +6,10 @@ use std::path::Path;
 use std::process::Command;
 use std::{fs, io};
 
-use oxidet_exporter::{ExportRequest, Exported, export};
+use oxidet_exporter::{ExportRequest, Exported, Target, export};
 use oxidet_graph::onnx::{Batch, FloatType, NmsTail};
 use oxidet_graph::{Checkpoint, ParamKind};
+use oxidet_proto::manifest::Precision;
 use oxidet_trainer::net::{NetConfig, PerHead, build, init_params};
 use oxidet_vision::{Detection, NmsConfig, Preprocess, RawDetections};
 
@@ -64,6 +65,9 @@ pub fn request(opset: i64, batch: Batch) -> ExportRequest {
         float: FloatType::F32,
         model_file: "model.onnx".into(),
         encrypted: false,
+        target: Target::Trt8,
+        precision: Precision::Fp32,
+        calibration: None,
     }
 }
 

@@ -7,12 +7,13 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, anyhow};
 use oxidet_calib::quantize;
-use oxidet_exporter::{ExportRequest, export, without_quantizers};
+use oxidet_exporter::{ExportRequest, Target, export, without_quantizers};
 use oxidet_graph::onnx::{Batch, FloatType, NmsTail, QUANTIZED_OPSET};
 use oxidet_graph::{Checkpoint, nms_from_spec};
 use oxidet_proto::calibration_cache::CalibrationCache;
 use oxidet_proto::container::Passphrase;
 use oxidet_proto::lint::{Checked, Verb, check};
+use oxidet_proto::manifest::Precision;
 use oxidet_proto::spec::parse_experiment;
 use oxidet_trainer::checkpoint_file::read_checkpoint;
 use oxidet_trainer::data::{BadImages, CacheBudget, Dataset, DatasetRequest, ImageStore, Split};
@@ -74,6 +75,9 @@ fn exported(checkpoint: &Checkpoint, spec: &Checked) -> Result<Vec<u8>> {
         float: FloatType::F32,
         model_file: "model.onnx".into(),
         encrypted: false,
+        target: Target::Trt8,
+        precision: Precision::Fp32,
+        calibration: None,
     };
     Ok(export(checkpoint, &request)?.onnx)
 }

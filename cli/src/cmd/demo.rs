@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
-use oxidet_exporter::{Verification, Written, verify};
+use oxidet_exporter::{Target, Verification, Written, verify};
 use oxidet_graph::onnx::{Batch, FloatType, NmsTail, Suppression};
 use oxidet_proto::container::Passphrase;
 use oxidet_proto::lint::{Checked, Verb};
+use oxidet_proto::manifest::Precision;
 use oxidet_trainer::checkpoint_file::read_checkpoint;
 use oxidet_trainer::data::validation_batch;
 use oxidet_vision::metrics::Report;
@@ -109,9 +110,13 @@ pub fn run(args: &DemoArgs) -> Result<(), Failure> {
         batch: Batch::Dynamic,
         tail: NmsTail::Batched,
         float: FloatType::F32,
+        target: Target::default(),
+        precision: Precision::Fp32,
+        calibration: None,
     };
+    let bundle = export::Bundle::new(job.target, job.tail);
     for (name, key) in [("model.onnx", None), ("model.etlt", Some(&passphrase))] {
-        let checked = job.write(&dir.join(name), key, true)?;
+        let checked = job.stage(&dir.join(name), key, true)?.commit(&bundle)?;
         console::print(&format!("{name}: {checked}"));
     }
 

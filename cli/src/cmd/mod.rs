@@ -15,3 +15,4 @@ pub mod kmeans;
 pub mod lint;
 pub mod prune;
 pub mod train;
+pub mod verify;

@@ -1,6 +1,6 @@
 //! What becomes of quantisation in an export: Q/DQ pairs in the model, ranges beside it, or neither.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use oxidet_exporter::{Int8Route, Target, tensor_scales, without_quantizers};
@@ -8,21 +8,22 @@ use oxidet_graph::Checkpoint;
 use oxidet_graph::onnx::NmsTail;
 use oxidet_proto::calibration_cache::TensorRtVersion;
 use oxidet_proto::lint::Checked;
+use oxidet_proto::manifest;
 
 use super::DataType;
-use crate::calibration::{Calibration, CalibrationArgs};
+use crate::calibration::{Calibration, CalibrationArgs, record_path};
 use crate::console;
 use crate::exit::Failure;
 use crate::files;
 
-/// Where the original writes its cache.
+/// Name of the original's cache.
 const CACHE: &str = "cal.bin";
 
 /// Options about INT8.
 #[derive(Args, Debug)]
 pub(super) struct Int8Args {
-    /// Calibration cache: for targets that take one, written beside a float model (default cal.bin, of trt8 and deepstream). One that
-    /// exists is read in place of calibrating
+    /// Calibration cache: for targets that take one, written beside a float model (default: cal.bin in its folder, of trt8 and
+    /// deepstream). One that exists is read in place of calibrating
     #[arg(long = "cal_cache_file", value_name = "FILE")]
     pub cache: Option<PathBuf>,
     /// Write a float model, and the ranges of its tensors to this file, as builders of TensorRT 8 to 10 engines take them
@@ -43,12 +44,14 @@ pub(super) struct Int8Args {
 
 /// What a model is exported for.
 #[derive(Clone, Copy)]
-pub(super) struct Purpose {
+pub(super) struct Purpose<'a> {
     pub data_type: Option<DataType>,
     pub target: Target,
     pub tail: NmsTail,
     /// Whether files may be replaced.
     pub force: bool,
+    /// The model's file.
+    pub output: &'a Path,
 }
 
 /// A network as it is to be written.
@@ -61,11 +64,36 @@ pub(super) struct Plan {
     pub ranges: Option<Calibration>,
     pub cache: Option<(PathBuf, TensorRtVersion)>,
     pub json: Option<PathBuf>,
+    /// A cache that is there already.
+    pub existing: Option<PathBuf>,
 }
 
 impl Plan {
     fn of(checkpoint: Checkpoint) -> Self {
-        Self { checkpoint, int8: None, ranges: None, cache: None, json: None }
+        Self { checkpoint, int8: None, ranges: None, cache: None, json: None, existing: None }
+    }
+
+    /// What the ranges were measured on, for the manifest.
+    pub fn record(&self) -> Option<manifest::Calibration> {
+        let record = self.ranges.as_ref()?.record.as_ref()?;
+        Some(manifest::Calibration {
+            method: record.method.clone(),
+            images: record.images,
+            inputs_sha256: record.inputs_sha256.clone(),
+            graph_sha256: record.graph_sha256.clone(),
+            preprocess_sha256: record.preprocess_sha256.clone(),
+        })
+    }
+
+    /// The cache that engines are built with.
+    pub fn cache_file(&self) -> Option<PathBuf> {
+        self.cache.as_ref().map(|(path, _)| path.clone()).or_else(|| self.existing.clone())
+    }
+
+    /// All files about the ranges.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let record = self.cache_file().map(|path| record_path(&path));
+        self.cache_file().into_iter().chain(record).chain(self.json.clone()).collect()
     }
 
     /// Whether a file beside the model would take the place of another.
@@ -85,8 +113,13 @@ impl Plan {
 
 impl Int8Args {
     /// Decides what is written of a checkpoint, and calibrates it if that is needed.
-    pub fn plan(&self, checkpoint: Checkpoint, spec: &Checked, purpose: Purpose) -> Result<Plan, Failure> {
-        let Purpose { data_type, target, tail, force } = purpose;
+    pub fn plan(
+        &self,
+        checkpoint: Checkpoint,
+        spec: &Checked,
+        purpose: Purpose<'_>,
+    ) -> Result<Plan, Failure> {
+        let Purpose { data_type, target, tail, force, output } = purpose;
         let trained = checkpoint.detector.graph.is_quantized();
         if !trained && self.force_ptq && data_type != Some(DataType::Int8) {
             console::warn("--force_ptq has no effect: the model was not trained with quantisation");
@@ -106,7 +139,7 @@ impl Int8Args {
         let writes_cache =
             route == Int8Route::Cache && existing.is_none() && (self.cache.is_some() || self.json.is_none());
         let cache = if writes_cache {
-            let path = self.cache.clone().unwrap_or_else(|| CACHE.into());
+            let path = self.cache.clone().unwrap_or_else(|| output.with_file_name(CACHE));
             files::refuse_existing(&path, force)?;
             Some((path, self.version(target)?))
         } else {
@@ -123,7 +156,14 @@ impl Int8Args {
         if let Some(path) = existing {
             calibration.check_version(path, self.version(target)?)?;
         }
-        Ok(Plan { checkpoint, int8: Some(int8), ranges: Some(calibration), cache, json: self.json.clone() })
+        Ok(Plan {
+            checkpoint,
+            int8: Some(int8),
+            ranges: Some(calibration),
+            cache,
+            json: self.json.clone(),
+            existing: existing.cloned(),
+        })
     }
 
     /// A network that was trained with quantisation has its ranges.
@@ -155,7 +195,7 @@ impl Int8Args {
         let plain = without_quantizers(&checkpoint);
         let ranges = Calibration::trained(&plain, tensor_scales(&checkpoint)?)?;
         let json = self.json.clone();
-        Ok(Plan { checkpoint: plain, int8: Some(checkpoint), ranges: Some(ranges), cache, json })
+        Ok(Plan { int8: Some(checkpoint), ranges: Some(ranges), cache, json, ..Plan::of(plain) })
     }
 
     fn check_route(&self, route: Int8Route, target: Target) -> Result<(), Failure> {

@@ -1,26 +1,27 @@
 //! Writing a model, once it has been found to compute what the checkpoint computes.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use oxidet_exporter::{
-    ExportRequest, Exported, Select, Tolerance, Verification, Written, check_quantizers, export, verify,
-    without_quantizers,
+    ExportRequest, Exported, Select, Target, Tolerance, Verification, Written, check_quantizers, export,
+    verify, without_quantizers,
 };
 use oxidet_graph::onnx::{Batch, FloatType, NmsTail};
 use oxidet_graph::{Checkpoint, nms_from_spec};
 use oxidet_proto::container::{self, KdfParams, Kind, Passphrase};
 use oxidet_proto::lint::Checked;
-use oxidet_proto::manifest::Manifest;
+use oxidet_proto::manifest::{Calibration, MANIFEST_FILE, Manifest, Precision};
 use oxidet_runtime::{Artifact, Selection};
 use oxidet_trainer::interp::Executor;
 use oxidet_vision::{Picture, Preprocess};
 
+use super::bundle::{Bundle, is_encrypted};
 use crate::console;
 use crate::data::DataArgs;
 use crate::demo::scene;
 use crate::exit::Failure;
-use crate::files;
+use crate::files::{self, Staged};
 use crate::model;
 
 /// Images the written model is compared with its checkpoint on.
@@ -35,19 +36,23 @@ pub struct ExportJob<'a> {
     pub batch: Batch,
     pub tail: NmsTail,
     pub float: FloatType,
+    pub target: Target,
+    pub precision: Precision,
+    /// Where the ranges of a calibrated model come from.
+    pub calibration: Option<Calibration>,
 }
 
 impl ExportJob<'_> {
-    /// Writes the model, encrypted when its name ends in `.etlt`, with labels and manifest beside it; once it is in place it has
-    /// been read back, run and found to agree with the checkpoint.
-    pub fn write(
+    /// Writes the model beside its place, encrypted when its name ends in `.etlt`; what is returned has been read back, run and
+    /// found to agree with the checkpoint.
+    pub fn stage(
         &self,
         output: &Path,
         passphrase: Option<&Passphrase>,
         force: bool,
-    ) -> Result<Verified, Failure> {
+    ) -> Result<StagedModel, Failure> {
         files::refuse_existing(output, force)?;
-        let encrypted = output.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("etlt"));
+        let encrypted = is_encrypted(output);
         let request = ExportRequest {
             opset: self.opset,
             batch: self.batch,
@@ -57,6 +62,9 @@ impl ExportJob<'_> {
             float: self.float,
             model_file: output.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             encrypted,
+            target: self.target,
+            precision: self.precision,
+            calibration: self.calibration.clone(),
         };
         let Exported { onnx, labels, manifest } = export(self.checkpoint, &request)?;
         if self.checkpoint.detector.graph.is_quantized() {
@@ -83,12 +91,7 @@ impl ExportJob<'_> {
                 "the exported model does not suppress as the spec says, and was not kept: {difference}"
             )));
         }
-        let beside = |name: &str| output.with_file_name(name);
-        warn_of_other_model(&beside("manifest.json"), &manifest);
-        files::write(&beside("labels.txt"), labels.as_bytes())?;
-        files::write(&beside("manifest.json"), manifest.to_json().as_bytes())?;
-        staged.commit()?;
-        Ok(verified)
+        Ok(StagedModel { output: output.to_owned(), staged, bytes, labels, manifest, verified })
     }
 
     /// Runs the written model beside the checkpoint.
@@ -122,6 +125,26 @@ impl ExportJob<'_> {
         let onnx = export(&plain, request)?.onnx;
         let artifact = Artifact::load(&onnx, None).map_err(|error| Failure::bug(error.to_string()))?;
         Ok(Verified { float: beside(&artifact, &plain)?, int8: Some(written) })
+    }
+}
+
+/// A model that is right, and not yet in its place.
+pub struct StagedModel {
+    output: PathBuf,
+    staged: Staged,
+    bytes: Vec<u8>,
+    labels: String,
+    manifest: Manifest,
+    verified: Verified,
+}
+
+impl StagedModel {
+    /// Puts it there, and with it all that belongs to it.
+    pub fn commit(self, bundle: &Bundle) -> Result<Verified, Failure> {
+        let Self { output, staged, bytes, labels, manifest, verified } = self;
+        warn_of_other_model(&output.with_file_name(MANIFEST_FILE), &manifest);
+        bundle.write(&output, &bytes, &labels, manifest, || staged.commit())?;
+        Ok(verified)
     }
 }
 

@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
-use oxidet_exporter::{HalfRoute, Target, without_quantizers};
+use oxidet_exporter::{HalfRoute, LABELS_FILE, NVINFER_FILE, Target, without_quantizers};
 use oxidet_graph::onnx::{Batch, NmsTail, OPSETS, QUANTIZED_OPSET};
 use oxidet_proto::lint::Verb;
+use oxidet_proto::manifest::{MANIFEST_FILE, Precision};
+use oxidet_proto::signature::SIGNATURE_FILE;
 use oxidet_trainer::checkpoint_file::read_checkpoint;
 use serde_json::json;
 
@@ -19,10 +21,13 @@ use crate::model;
 use crate::spec;
 use crate::status::StatusLog;
 
+mod bundle;
 mod int8;
 mod job;
 mod not_yet;
 
+pub use bundle::Bundle;
+use bundle::BundleArgs;
 use int8::{Int8Args, Plan};
 pub use job::ExportJob;
 use not_yet::NotYet;
@@ -30,7 +35,7 @@ use not_yet::NotYet;
 /// Write a checkpoint as ONNX, plain or encrypted, and check it
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Writes labels.txt and manifest.json beside the model. The written file is opened again, run on a few \
+    after_help = "Writes labels.txt and manifest.json beside the model (docs/deployment.md). The written file is opened again, run on a few \
     images and compared with the checkpoint, its suppression included.\n\nExamples:\n  \
     oxidet export -m model.tlt -e spec.txt -o model.onnx\n  \
     oxidet export -m model.tlt -o model.onnx --target trt11 --data_type fp16      half precision\n  \
@@ -41,7 +46,10 @@ use not_yet::NotYet;
     oxidet export -m model.tlt -e spec.txt -o model.onnx --data_type int8         float, and a cache of ranges\n  \
     oxidet export -m model.tlt -e spec.txt -o model.onnx --data_type int8 --target trt10 --preview    INT8, with Q/DQ\n  \
     oxidet export -m qat.tlt -o model.onnx                                        INT8 as it was trained\n  \
-    oxidet export -m qat.tlt -o model.onnx --cal_json_file cal.json               float, with ranges"
+    oxidet export -m qat.tlt -o model.onnx --cal_json_file cal.json               float, with ranges\n  \
+    oxidet export -m model.tlt -o ds/model.onnx --target deepstream --gen_ds_config --max_batch_size 4\n  \
+    oxidet export -m model.tlt -o model.onnx --target trt10 --triton models --max_batch_size 16\n  \
+    oxidet export -m model.tlt -o model.onnx --sign-key key.pem"
 )]
 pub struct ExportArgs {
     /// Checkpoint
@@ -81,6 +89,8 @@ pub struct ExportArgs {
     #[command(flatten)]
     int8: Int8Args,
     #[command(flatten)]
+    bundle: BundleArgs,
+    #[command(flatten)]
     other: NotYet,
 }
 
@@ -89,6 +99,17 @@ enum DataType {
     Fp32,
     Fp16,
     Int8,
+}
+
+impl DataType {
+    /// What a model is to be run in: as asked, or in INT8 if it has ranges.
+    fn precision(asked: Option<Self>, has_ranges: bool) -> Precision {
+        match (asked, has_ranges) {
+            (Some(Self::Fp16), _) => Precision::Fp16,
+            (Some(Self::Int8), _) | (None, true) => Precision::Int8,
+            (Some(Self::Fp32), _) | (None, false) => Precision::Fp32,
+        }
+    }
 }
 
 fn target_parser() -> impl TypedValueParser<Value = Target> {
@@ -110,6 +131,7 @@ pub fn run(args: &ExportArgs) -> Result<(), Failure> {
     let tail = args.target.tail(args.tail).map_err(|error| Failure::usage(error.to_string()))?;
     let float = args.target.float_type(args.data_type == Some(DataType::Fp16));
     let output = output(args.output.as_deref(), &args.model);
+    let mut bundle = args.bundle.bundle(args.target, tail)?;
     let batch = match u32::try_from(args.static_batch_size) {
         Ok(0) => {
             return Err(Failure::usage("--static_batch_size 0: a batch needs an image; -1 leaves it open"));
@@ -124,12 +146,19 @@ pub fn run(args: &ExportArgs) -> Result<(), Failure> {
         let spec = spec::of_checkpoint(args.spec.as_deref(), &args.model, &checkpoint, Verb::Export)?;
         model::check_fits(&args.model, &checkpoint.detector.classes, &checkpoint.detector.preprocess, &spec)?;
         files::refuse_existing(&output, args.force)?;
-        let purpose =
-            int8::Purpose { data_type: args.data_type, target: args.target, tail, force: args.force };
+        let depth = checkpoint.detector.preprocess.depth;
+        bundle.check(&output, depth, args.int8.cache.as_deref(), args.force)?;
+        let purpose = int8::Purpose {
+            data_type: args.data_type,
+            target: args.target,
+            tail,
+            force: args.force,
+            output: &output,
+        };
         let plan = args.int8.plan(checkpoint, &spec, purpose)?;
         let taken = [args.model.clone(), output.clone()].into_iter();
-        let taken = taken.chain(["labels.txt", "manifest.json"].map(|name| output.with_file_name(name)));
-        plan.check_files(taken.collect())?;
+        let names = [LABELS_FILE, NVINFER_FILE, MANIFEST_FILE, SIGNATURE_FILE];
+        plan.check_files(taken.chain(names.map(|name| output.with_file_name(name))).collect())?;
         let checkpoint = &plan.checkpoint;
         let quantized = checkpoint.detector.graph.is_quantized();
         let opset = args.target_opset.unwrap_or(if quantized { QUANTIZED_OPSET } else { 12 });
@@ -139,10 +168,24 @@ pub fn run(args: &ExportArgs) -> Result<(), Failure> {
                  --cal_cache_file, --cal_json_file and --data_type fp32 write a float model"
             )));
         }
-        let job = ExportJob { checkpoint, spec: &spec, opset, batch, tail, float };
-        let verified = job.write(&output, passphrase.as_ref(), args.force)?;
-        console::print(&format!("{}: {verified}", output.display()));
+        let has_ranges = quantized || plan.ranges.is_some();
+        let job = ExportJob {
+            checkpoint,
+            spec: &spec,
+            opset,
+            batch,
+            tail,
+            float,
+            target: args.target,
+            precision: DataType::precision(args.data_type, has_ranges),
+            calibration: plan.record(),
+        };
+        let staged = job.stage(&output, passphrase.as_ref(), args.force)?;
         args.write_ranges(&plan)?;
+        bundle.cache = plan.cache_file();
+        bundle.ranges = plan.files();
+        let verified = staged.commit(&bundle)?;
+        console::print(&format!("{}: {verified}", output.display()));
         if args.int8.preview {
             let int8 = plan.int8.as_ref().unwrap_or(checkpoint);
             let float = Preview::of(&args.model, &spec, &without_quantizers(int8))?;

@@ -1,0 +1,273 @@
+//! What is written along with a model: files for the programs that run it, the manifest that lists them, its signature.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use oxidet_exporter::{
+    Batches, DEEPSTREAM_DETECTIONS, Deployment, DeploymentError, LABELS_FILE, NVINFER_FILE, TRITON_CACHE,
+    Target, TritonModel, check_deepstream, nvinfer_config, triton_model,
+};
+use oxidet_graph::onnx::NmsTail;
+use oxidet_proto::manifest::{MANIFEST_FILE, Manifest, sha256_hex, sha256_hex_of};
+use oxidet_proto::onnx;
+use oxidet_proto::signature::{PrivateKey, SIGNATURE_FILE};
+use zeroize::Zeroizing;
+
+use crate::console;
+use crate::exit::Failure;
+use crate::files;
+
+/// Options about programs that run the model.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Deployment")]
+pub(super) struct BundleArgs {
+    /// Write nvinfer_config.txt beside the model: all that DeepStream's nvinfer needs to run it
+    #[arg(long = "gen_ds_config")]
+    deepstream: bool,
+    /// Write the model into this model repository of Triton, in a folder of the model's name
+    #[arg(long, value_name = "DIR")]
+    triton: Option<PathBuf>,
+    /// Fewest images at once in an engine of a model whose batch is open [default: 1]
+    #[arg(long = "min_batch_size", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    min_batch: Option<u32>,
+    /// As many images at once as the engine is tuned for [default: the most]
+    #[arg(long = "opt_batch_size", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    opt_batch: Option<u32>,
+    /// Most images at once: batch-size of DeepStream, max_batch_size of Triton [default: 1]
+    #[arg(long = "max_batch_size", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_batch: Option<u32>,
+    /// Sign manifest.json, and with it all files it lists, with this Ed25519 key (openssl genpkey -algorithm ed25519)
+    #[arg(long = "sign-key", value_name = "FILE")]
+    sign_key: Option<PathBuf>,
+}
+
+impl BundleArgs {
+    /// The options, found to be sound.
+    pub fn bundle(&self, target: Target, tail: NmsTail) -> Result<Bundle, Failure> {
+        Ok(Bundle {
+            target,
+            tail,
+            deepstream: self.deepstream,
+            triton: self.triton.clone(),
+            batches: self.batches()?,
+            key: self.sign_key.as_deref().map(read_key).transpose()?,
+            ..Bundle::new(target, tail)
+        })
+    }
+
+    fn batches(&self) -> Result<Batches, Failure> {
+        let max = self.max_batch.or(self.opt_batch).or(self.min_batch).unwrap_or(1);
+        let opt = self.opt_batch.unwrap_or(max);
+        let min = self.min_batch.unwrap_or(1);
+        if min > opt || opt > max {
+            return Err(Failure::usage(format!(
+                "--min_batch_size {min}, --opt_batch_size {opt} and --max_batch_size {max} must not decrease in this order"
+            )));
+        }
+        let sized = self.min_batch.is_some() || self.opt_batch.is_some() || self.max_batch.is_some();
+        if sized && !self.deepstream && self.triton.is_none() {
+            console::warn(
+                "--min_batch_size, --opt_batch_size and --max_batch_size have no effect without --gen_ds_config or --triton: no \
+                 engine is built here",
+            );
+        }
+        Ok(Batches { min, opt, max })
+    }
+}
+
+fn read_key(path: &Path) -> Result<PrivateKey, Failure> {
+    let pem = Zeroizing::new(files::read_text(path)?);
+    let key =
+        PrivateKey::from_pem(&pem).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let metadata = fs::metadata(path).map_err(|error| Failure::io(path, &error))?;
+        if metadata.permissions().mode() & 0o044 != 0 {
+            console::warn(&format!(
+                "{0}: other users of this computer can read the key; chmod 600 {0}",
+                path.display()
+            ));
+        }
+    }
+    Ok(key)
+}
+
+/// What is written along with a model.
+#[derive(Debug)]
+pub struct Bundle {
+    target: Target,
+    tail: NmsTail,
+    deepstream: bool,
+    triton: Option<PathBuf>,
+    batches: Batches,
+    key: Option<PrivateKey>,
+    /// Files about the model's ranges, where there are any; those in its folder are listed in the manifest.
+    pub ranges: Vec<PathBuf>,
+    /// The one of them that engines are built with.
+    pub cache: Option<PathBuf>,
+}
+
+impl Bundle {
+    /// Labels and manifest alone.
+    pub fn new(target: Target, tail: NmsTail) -> Self {
+        Self {
+            target,
+            tail,
+            deepstream: false,
+            triton: None,
+            batches: Batches::default(),
+            key: None,
+            ranges: Vec::new(),
+            cache: None,
+        }
+    }
+
+    /// Whether the programs can run the model, and their files be where they are to be; asked before the work begins.
+    pub fn check(&self, output: &Path, depth: u8, cache: Option<&Path>, force: bool) -> Result<(), Failure> {
+        if self.deepstream {
+            check_deepstream(self.tail, depth.into()).map_err(|error| refused("--gen_ds_config", &error))?;
+            if let Some(cache) = cache.filter(|cache| beside(output, cache).is_none()) {
+                return Err(Failure::usage(format!(
+                    "--gen_ds_config: {} must be in the model's folder, where nvinfer looks for it",
+                    cache.display()
+                )));
+            }
+        }
+        if let Some(repository) = &self.triton {
+            if is_encrypted(output) {
+                return Err(refused("--triton", &DeploymentError::Encrypted));
+            }
+            files::refuse_existing(&repository.join(output.file_stem().unwrap_or_default()), force)?;
+        }
+        Ok(())
+    }
+
+    /// Writes all of it; `model` is the model's file, still to be put in place by `commit`.
+    pub fn write(
+        &self,
+        output: &Path,
+        model: &[u8],
+        labels: &str,
+        mut manifest: Manifest,
+        commit: impl FnOnce() -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        for path in self.ranges.iter().filter(|path| path.exists()) {
+            if let Some(name) = beside(output, path) {
+                let (file, _) = files::open(path)?;
+                let digest = sha256_hex_of(file).map_err(|error| Failure::io(path, &error))?;
+                manifest.files.insert(name, digest);
+            }
+        }
+        let nvinfer = self.nvinfer(output, &mut manifest)?;
+        let triton = self.triton(&manifest, model)?;
+        let place = |name: &str| output.with_file_name(name);
+        files::write(&place(LABELS_FILE), labels.as_bytes())?;
+        if let Some(text) = nvinfer {
+            files::write(&place(NVINFER_FILE), text.as_bytes())?;
+        }
+        self.write_manifest(&place(MANIFEST_FILE), &manifest)?;
+        commit()?;
+        triton.map_or(Ok(()), |(folder, triton)| self.write_triton(&folder, &triton, model, labels))
+    }
+
+    fn deployment<'a>(&self, manifest: &'a Manifest, cache: Option<&'a str>) -> Deployment<'a> {
+        Deployment { manifest, target: self.target, tail: self.tail, batches: self.batches, cache }
+    }
+
+    fn nvinfer(&self, output: &Path, manifest: &mut Manifest) -> Result<Option<String>, Failure> {
+        if !self.deepstream {
+            let old = output.with_file_name(NVINFER_FILE);
+            if old.exists() {
+                console::warn(&format!(
+                    "{} is of an earlier export and stays as it is; --gen_ds_config writes it anew",
+                    old.display()
+                ));
+            }
+            return Ok(None);
+        }
+        let cache = self.cache.as_deref().and_then(|cache| beside(output, cache));
+        let text = nvinfer_config(&self.deployment(manifest, cache.as_deref()))
+            .map_err(|error| refused("--gen_ds_config", &error))?;
+        if manifest.nms.keep_top_k > DEEPSTREAM_DETECTIONS {
+            console::warn(&format!(
+                "DeepStream's parser stops at {DEEPSTREAM_DETECTIONS} detections an image; the model gives up to {} (top_k)",
+                manifest.nms.keep_top_k
+            ));
+        }
+        manifest.files.insert(NVINFER_FILE.into(), sha256_hex(text.as_bytes()));
+        Ok(Some(text))
+    }
+
+    fn triton(&self, manifest: &Manifest, model: &[u8]) -> Result<Option<(PathBuf, TritonModel)>, Failure> {
+        let Some(repository) = &self.triton else { return Ok(None) };
+        let bug = || Failure::bug("the exported model cannot be read");
+        let graph = onnx::decode(model).ok().and_then(|model| model.graph).ok_or_else(bug)?;
+        let cache = self.cache.as_ref().map(|_| TRITON_CACHE);
+        let model = triton_model(&self.deployment(manifest, cache), &graph)
+            .map_err(|error| refused("--triton", &error))?;
+        Ok(Some((repository.join(&model.name), model)))
+    }
+
+    /// The manifest, and its signature. That of another manifest would only say that this one is wrong.
+    fn write_manifest(&self, path: &Path, manifest: &Manifest) -> Result<(), Failure> {
+        let json = manifest.to_json();
+        let signature = path.with_file_name(SIGNATURE_FILE);
+        let Some(key) = &self.key else {
+            let is_same = fs::read(path).is_ok_and(|old| old == json.as_bytes());
+            if signature.exists() && !is_same {
+                fs::remove_file(&signature).map_err(|error| Failure::output(&signature, &error))?;
+                console::warn(&format!(
+                    "{} was of the manifest before this one, and is removed; --sign-key signs the new one",
+                    signature.display()
+                ));
+            }
+            return files::write(path, json.as_bytes());
+        };
+        files::write(path, json.as_bytes())?;
+        files::write(&signature, &key.sign(json.as_bytes()))
+    }
+
+    fn write_triton(
+        &self,
+        folder: &Path,
+        triton: &TritonModel,
+        model: &[u8],
+        labels: &str,
+    ) -> Result<(), Failure> {
+        files::write(&folder.join(triton.onnx_path), model)?;
+        files::write(&folder.join(LABELS_FILE), labels.as_bytes())?;
+        if let Some(cache) = self.cache.as_ref().filter(|_| triton.needs_cache) {
+            files::write(&folder.join(TRITON_CACHE), &files::read(cache)?)?;
+        }
+        files::write(&folder.join("config.pbtxt"), triton.config.as_bytes())?;
+        match &triton.build {
+            Some(build) => console::print(&format!(
+                "{0}: a Triton model without its engine; on the server: cd {0} && {build}",
+                folder.display()
+            )),
+            None => console::print(&format!("{}: a Triton model", folder.display())),
+        }
+        let engine = folder.join("1/model.plan");
+        if triton.build.is_some() && engine.exists() {
+            console::warn(&format!("{} is the engine of an earlier model; build it again", engine.display()));
+        }
+        Ok(())
+    }
+}
+
+/// Whether a model of this name is encrypted.
+pub fn is_encrypted(output: &Path) -> bool {
+    output.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("etlt"))
+}
+
+/// Name of a file in the folder of the model.
+fn beside(output: &Path, path: &Path) -> Option<String> {
+    let name = path.file_name()?;
+    files::is_same(path, &output.with_file_name(name)).then(|| name.to_string_lossy().into_owned())
+}
+
+fn refused(option: &str, error: &DeploymentError) -> Failure {
+    Failure::usage(format!("{option}: {error}"))
+}
