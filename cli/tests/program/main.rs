@@ -1,6 +1,7 @@
 //! The program as its users call it.
 #![allow(clippy::unwrap_used)]
 
+mod bundle;
 mod calibration;
 mod dataset;
 mod dataset_convert;
