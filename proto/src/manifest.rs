@@ -497,7 +497,7 @@ mod tests {
         let text = sample().to_json().replace("\"top_k\"", "\"topk\"");
         let error = Manifest::parse("m.json", &text).unwrap_err().to_string();
         assert!(error.starts_with("m.json:") && error.contains("unknown field `topk`"), "{error}");
-        for text in ["", "[]", "{\"manifest_version\": 1}", &"[".repeat(100_000)] {
+        for text in ["", "[]", "{\"manifest_version\": 2}", &"[".repeat(100_000)] {
             assert!(matches!(Manifest::parse("m.json", text), Err(ManifestError::Json { .. })));
         }
     }
