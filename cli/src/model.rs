@@ -5,7 +5,7 @@ use std::path::Path;
 use oxidet_graph::{Checkpoint, nms_from_spec, preprocess_from_spec};
 use oxidet_proto::container::{self, Kind, Passphrase, Sniffed};
 use oxidet_proto::lint::Checked;
-use oxidet_runtime::{Artifact, ArtifactError, Backend, Cpu};
+use oxidet_runtime::{Artifact, ArtifactError, Backend, Cpu, EngineOptions};
 use oxidet_trainer::checkpoint_file::read_checkpoint;
 use oxidet_trainer::interp::Executor;
 use oxidet_vision::{Network, NmsConfig, Preprocess};
@@ -113,7 +113,7 @@ pub fn read_artifact(path: &Path, passphrase: Option<&Passphrase>) -> Result<Art
 /// Makes an exported model ready to run on this computer.
 pub fn prepare(path: &Path, artifact: &Artifact) -> Result<Box<dyn Network>, Failure> {
     let failed = |error| Failure::data(format!("{}: {error}", path.display()));
-    let engine = Cpu.prepare(artifact).map_err(failed)?;
+    let engine = Cpu.prepare(artifact, &EngineOptions::default()).map_err(failed)?;
     Ok(engine.session().map_err(failed)?)
 }
 

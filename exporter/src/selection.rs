@@ -43,6 +43,7 @@ mod tests {
             classes: 2,
             boxes: vec![-0.5, 0.0, 0.5, 0.5, 0.25, 0.25, 0.5, 1.5],
             scores: vec![0.1, 0.9, 0.8, 0.2],
+            suppressed: false,
         };
         let all = detections(&raw, &[[0, 0, 1], [0, 1, 0], [0, 1, 1], [1, 0, 0]], 2).unwrap();
         let first = NormBox { x1: 0.0, y1: 0.0, x2: 0.5, y2: 0.5 };

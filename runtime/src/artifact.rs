@@ -87,6 +87,22 @@ impl Artifact {
         self.metadata.as_ref()
     }
 
+    /// Whether the model holds Q/DQ pairs, and is to be computed in INT8.
+    pub fn is_quantized(&self) -> bool {
+        self.nodes().any(|node| node.op_type == "QuantizeLinear" || node.op_type == "DequantizeLinear")
+    }
+
+    /// Whether layers of the model are float16.
+    pub fn is_half(&self) -> bool {
+        let initializers = self.model.graph.iter().flat_map(|graph| &graph.initializer);
+        let mut initializers = initializers.filter(|tensor| tensor.data_type == DataType::Float16 as i32);
+        initializers.next().is_some()
+    }
+
+    fn nodes(&self) -> impl Iterator<Item = &NodeProto> {
+        self.model.graph.iter().flat_map(|graph| &graph.node)
+    }
+
     /// The model whose two outputs are boxes and scores; see [`cut`].
     pub(crate) fn model(&self) -> &ModelProto {
         &self.model

@@ -2,26 +2,41 @@
 
 pub mod cpu;
 
+use std::path::PathBuf;
+
 use oxidet_vision::Network;
 
-use crate::Artifact;
+use crate::{Artifact, EngineOptions};
 
 /// A way to execute a model. Choose one, share its [`Engine`], give each thread its own [`Session`].
 pub trait Backend: Send + Sync {
     /// `cpu`, …
     fn name(&self) -> &'static str;
 
-    /// Whether it can run here.
+    /// What it can do here.
     ///
     /// # Errors
-    /// What exactly is missing.
-    fn probe(&self) -> Result<(), Unavailable>;
+    /// What exactly is missing, if it can do nothing.
+    fn probe(&self) -> Result<Capabilities, Unavailable>;
 
-    /// Makes a model ready to run.
+    /// Makes a model ready to run as asked; what was asked for and cannot be had is an error, never something else instead.
     ///
     /// # Errors
-    /// When the backend does not understand the model.
-    fn prepare(&self, artifact: &Artifact) -> Result<Box<dyn Engine>, PrepareError>;
+    /// When the backend does not understand the model, or cannot do what the options ask for.
+    fn prepare(&self, artifact: &Artifact, options: &EngineOptions) -> Result<Box<dyn Engine>, PrepareError>;
+}
+
+/// What a backend has found on this computer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Version of what computes: `tract 0.23`, `ONNX Runtime 1.27.0`.
+    pub version: String,
+    /// The shared library that computes, where there is one.
+    pub library: Option<PathBuf>,
+    /// Where it can compute, in words: `2 processor cores`, `NVIDIA Orin (sm_87)`.
+    pub devices: Vec<String>,
+    /// What it could do if something were there: a line each, with what is missing and how to get it.
+    pub missing: Vec<String>,
 }
 
 /// A model made ready by a backend.

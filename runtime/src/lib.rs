@@ -10,10 +10,12 @@
 mod artifact;
 mod backend;
 mod inference;
+mod options;
 mod taps;
 
 pub use artifact::{Artifact, ArtifactError};
 pub use backend::cpu::{Cpu, Selection};
-pub use backend::{Backend, Engine, PrepareError, Session, Signature, Unavailable};
+pub use backend::{Backend, Capabilities, Engine, PrepareError, Session, Signature, Unavailable};
 pub use inference::{Found, Inference, InferenceError, InferenceSummary, detect};
+pub use options::{BadProfile, Device, EngineOptions, Profile};
 pub use taps::Taps;

@@ -2,7 +2,7 @@
 
 use oxidet_exporter::{ExportRequest, Target, export};
 use oxidet_graph::onnx::{Batch, NmsTail};
-use oxidet_runtime::{Artifact, Backend, Cpu};
+use oxidet_runtime::{Artifact, Backend, Cpu, EngineOptions};
 use oxidet_tests::{check_cases, checkpoint, exported, images, request, write_case};
 use oxidet_trainer::interp::Executor;
 use oxidet_vision::{Network, RawDetections};
@@ -75,8 +75,10 @@ fn onnxruntime_runs_the_models_of_every_target() {
 
 fn run(onnx: &[u8], input: &[f32], count: usize) -> RawDetections {
     let artifact = Artifact::load(onnx, None).expect("the model is sound");
-    let mut session =
-        Cpu.prepare(&artifact).and_then(|engine| engine.session()).expect("the backend runs it");
+    let mut session = Cpu
+        .prepare(&artifact, &EngineOptions::default())
+        .and_then(|engine| engine.session())
+        .expect("the backend runs it");
     let mut found = RawDetections::default();
     session.run(input, count, &mut found).expect("it runs");
     found

@@ -2,14 +2,16 @@
 
 use oxidet_graph::onnx::{Batch, NmsTail, Suppression};
 use oxidet_proto::container::{KdfParams, Kind, Passphrase, RANDOM_LEN, seal};
-use oxidet_runtime::{Artifact, ArtifactError, Backend, Cpu, Session};
+use oxidet_runtime::{Artifact, ArtifactError, Backend, Cpu, EngineOptions, Session};
 use oxidet_tests::{NMS, checkpoint, exported, images};
 use oxidet_trainer::interp::Executor;
 use oxidet_vision::{Network, RawDetections};
 
 fn session(onnx: &[u8]) -> Box<dyn Session> {
     let artifact = Artifact::load(onnx, None).expect("the model is sound");
-    Cpu.prepare(&artifact).and_then(|engine| engine.session()).expect("the backend runs it")
+    Cpu.prepare(&artifact, &EngineOptions::default())
+        .and_then(|engine| engine.session())
+        .expect("the backend runs it")
 }
 
 #[test]
@@ -97,7 +99,7 @@ fn broken_models_are_errors_and_never_panics() {
         let at = (state >> 33) as usize % 6000;
         bad[at] ^= 1 << (state % 8);
         if let Ok(artifact) = Artifact::load(&bad, None) {
-            let _ = Cpu.prepare(&artifact);
+            let _ = Cpu.prepare(&artifact, &EngineOptions::default());
         }
     }
 }

@@ -1,8 +1,8 @@
-//! What a network says about a batch, before suppression.
+//! What a network says about a batch.
 
-/// Every candidate box of a batch with its score for every class.
+/// Every candidate box of a batch with its score for every class; or what an engine that suppresses itself has left of them.
 ///
-/// Candidates are ordered by head (big objects first), then row, column, anchor.
+/// Candidates are ordered by head (big objects first), then row, column, anchor; those of an engine that suppresses, best first.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RawDetections {
     /// Images.
@@ -15,6 +15,8 @@ pub struct RawDetections {
     pub boxes: Vec<f32>,
     /// `[N, B, K]`: class probability × objectness.
     pub scores: Vec<f32>,
+    /// Whether the network has suppressed them already: overlaps say nothing any more.
+    pub suppressed: bool,
 }
 
 impl RawDetections {

@@ -35,9 +35,12 @@ pub struct Detection<B = NormBox> {
 }
 
 impl RawDetections {
-    /// Detections of one image, best first.
+    /// Detections of one image, best first. Of what is suppressed already, `config` only leaves out low scores and the last ones.
     pub fn suppress(&self, image: usize, config: &NmsConfig) -> Vec<Detection> {
-        suppress(self.image_boxes(image), self.image_scores(image), self.classes, config)
+        // No overlap exceeds this.
+        let iou_threshold = if self.suppressed { f32::INFINITY } else { config.iou_threshold };
+        let config = NmsConfig { iou_threshold, ..*config };
+        suppress(self.image_boxes(image), self.image_scores(image), self.classes, &config)
     }
 }
 

@@ -14,8 +14,10 @@ use oxidet_vision::{Network, NetworkError, RawDetections};
 use tract_linalg::multithread::{Executor, multithread_tract_scope};
 use tract_onnx::prelude::*;
 
-use super::{Backend, Engine, PrepareError, Session, Signature, Unavailable};
-use crate::Artifact;
+use oxidet_proto::manifest::Precision;
+
+use super::{Backend, Capabilities, Engine, PrepareError, Session, Signature, Unavailable};
+use crate::{Artifact, Device, EngineOptions};
 
 const NAME: &str = "cpu";
 
@@ -33,13 +35,15 @@ impl Backend for Cpu {
         NAME
     }
 
-    fn probe(&self) -> Result<(), Unavailable> {
-        Ok(())
+    fn probe(&self) -> Result<Capabilities, Unavailable> {
+        let devices = vec![format!("{} processor cores", cores())];
+        Ok(Capabilities { version: "tract 0.23".into(), devices, ..Capabilities::default() })
     }
 
-    fn prepare(&self, artifact: &Artifact) -> Result<Box<dyn Engine>, PrepareError> {
+    fn prepare(&self, artifact: &Artifact, options: &EngineOptions) -> Result<Box<dyn Engine>, PrepareError> {
+        refuse_what_is_not_there(artifact, options).map_err(failed)?;
         let model = parse(artifact.model()).map_err(failed)?;
-        let threads = thread::available_parallelism().map_or(1, usize::from);
+        let threads = options.threads.unwrap_or_else(cores);
         let engine = CpuEngine {
             model: Arc::new(model),
             signature: artifact.signature().clone(),
@@ -48,6 +52,30 @@ impl Backend for Cpu {
         // Whether the operators are known and fit shows only in a plan.
         plan(&engine.model, &engine.signature, engine.signature.batch.unwrap_or(1)).map_err(failed)?;
         Ok(Box::new(engine))
+    }
+}
+
+fn cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// It computes what the model says, on the processor.
+fn refuse_what_is_not_there(artifact: &Artifact, options: &EngineOptions) -> Result<(), String> {
+    if options.device != Device::Cpu {
+        return Err("it computes on the processor only; --backend onnxruntime or tensorrt uses a GPU".into());
+    }
+    match options.precision {
+        Precision::Int8 if !artifact.is_quantized() => {
+            Err("it computes in INT8 only models with Q/DQ pairs: \
+            oxidet export --target ort --data_type int8 writes one"
+                .into())
+        }
+        Precision::Fp16 if !artifact.is_half() => {
+            Err("it computes in half precision only models whose layers are: \
+            oxidet export --target ort --data_type fp16 writes one"
+                .into())
+        }
+        _ => Ok(()),
     }
 }
 
@@ -163,7 +191,7 @@ fn raw_detections(
             scores.len()
         ));
     }
-    Ok(RawDetections { batch, candidates, classes, boxes, scores })
+    Ok(RawDetections { batch, candidates, classes, boxes, scores, suppressed: false })
 }
 
 fn values<T: Datum + Copy>(tensor: &TValue) -> Result<Vec<T>, String> {
