@@ -29,6 +29,7 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    Benchmark(cmd::benchmark::BenchmarkArgs),
     Calibrate(cmd::calibrate::CalibrateArgs),
     Dataset(cmd::dataset::DatasetArgs),
     #[command(name = "dataset_convert")]

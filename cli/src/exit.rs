@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use oxidet_calib::{LayerReportError, MeasureError, QuantizeError};
 use oxidet_exporter::ExportError;
 use oxidet_proto::prototxt::Diagnostics;
-use oxidet_runtime::{ArtifactError, InferenceError};
+use oxidet_runtime::{ArtifactError, FrameError, InferenceError};
 use oxidet_trainer::checkpoint_file::{CheckpointFileError, CheckpointFileErrorKind};
 use oxidet_trainer::convert::ConvertError;
 use oxidet_trainer::data::DataError;
@@ -90,6 +90,11 @@ impl Failure {
     pub fn artifact(path: &std::path::Path, error: &ArtifactError) -> Self {
         let code = if matches!(error, ArtifactError::NeedsKey) { USAGE } else { DATA };
         Self::new(code, format!("{}: {}", path.display(), chain(error)))
+    }
+
+    /// Whether the user stopped it.
+    pub fn is_interruption(&self) -> bool {
+        self.code == INTERRUPTED
     }
 
     pub fn code(&self) -> u8 {
@@ -181,7 +186,13 @@ impl From<ExportError> for Failure {
 
 impl From<InferenceError> for Failure {
     fn from(error: InferenceError) -> Self {
-        let code = if let InferenceError::Io { source, .. } = &error { io_code(source) } else { DATA };
+        let code = match &error {
+            InferenceError::Io { source, .. } | InferenceError::Frame(FrameError::Io(source)) => {
+                io_code(source)
+            }
+            InferenceError::Write { .. } => ENVIRONMENT,
+            _ => DATA,
+        };
         Self::new(code, chain(&error))
     }
 }

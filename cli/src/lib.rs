@@ -7,6 +7,7 @@ mod columns;
 mod console;
 mod data;
 mod demo;
+mod engine;
 mod exit;
 mod files;
 mod key;
@@ -47,6 +48,7 @@ fn run(program: &'static str) -> Result<(), Failure> {
     let cli = Cli::from_arg_matches(&matches).map_err(|error| Failure::usage(error.to_string()))?;
     start(&cli.launcher)?;
     match cli.command {
+        Command::Benchmark(args) => cmd::benchmark::run(&args),
         Command::Calibrate(args) => cmd::calibrate::run(&args),
         Command::Dataset(args) => cmd::dataset::run(&args),
         Command::DatasetConvert(args) => cmd::dataset_convert::run(&args),

@@ -4,40 +4,61 @@ use std::path::Path;
 
 use oxidet_graph::{Checkpoint, nms_from_spec, preprocess_from_spec};
 use oxidet_proto::container::{self, Kind, Passphrase, Sniffed};
-use oxidet_proto::lint::Checked;
-use oxidet_runtime::{Artifact, ArtifactError, Backend, Cpu, EngineOptions};
+use oxidet_proto::lint::{Checked, Verb};
+use oxidet_runtime::{Artifact, ArtifactError, Backend, Cpu, Engine, EngineOptions};
 use oxidet_trainer::checkpoint_file::read_checkpoint;
 use oxidet_trainer::interp::Executor;
 use oxidet_vision::{Network, NmsConfig, Preprocess};
 
 use crate::console;
+use crate::engine::{self, EngineArgs};
 use crate::exit::Failure;
 use crate::files;
+use crate::spec;
 
 /// A network with what its input and output mean.
 pub struct Model {
     network: Box<dyn Network>,
     classes: Vec<String>,
     preprocess: Preprocess,
+    /// Suppression that the model was exported with, or that the spec of a checkpoint asks for; of other programs' models none.
+    nms: Option<NmsConfig>,
 }
 
 impl Model {
-    /// Opens a checkpoint, an ONNX model, or either in our container: the content decides, not the name. `spec` must be for
+    /// Opens a checkpoint, an ONNX model, or either in our container: the content decides, not the name. A `spec` must be for
     /// the same classes and input; it fills in what the model of another program does not say about itself.
-    pub fn open(path: &Path, passphrase: Option<&Passphrase>, spec: &Checked) -> Result<Self, Failure> {
+    pub fn open(
+        path: &Path,
+        passphrase: Option<&Passphrase>,
+        spec: Option<&Checked>,
+        engine: &EngineArgs,
+    ) -> Result<Self, Failure> {
         let model = if is_checkpoint(path)? {
-            Self::open_checkpoint(path, passphrase)?
+            engine.refuse_for_checkpoint(path)?;
+            Self::open_checkpoint(path, passphrase, spec.is_none())?
         } else {
-            Self::open_artifact(path, passphrase, spec)?
+            Self::open_artifact(path, passphrase, spec, engine)?
         };
-        check_fits(path, &model.classes, &model.preprocess, spec)?;
+        if let Some(spec) = spec {
+            check_fits(path, &model.classes, &model.preprocess, spec)?;
+        }
         Ok(model)
     }
 
-    fn open_checkpoint(path: &Path, passphrase: Option<&Passphrase>) -> Result<Self, Failure> {
+    fn open_checkpoint(
+        path: &Path,
+        passphrase: Option<&Passphrase>,
+        by_its_spec: bool,
+    ) -> Result<Self, Failure> {
         let checkpoint = read_checkpoint(path, passphrase)?;
         console::debug(&format!("{}: checkpoint of {}", path.display(), checkpoint.detector.arch));
-        Self::of_checkpoint(path, &checkpoint)
+        let mut model = Self::of_checkpoint(path, &checkpoint)?;
+        if by_its_spec {
+            let spec = spec::of_checkpoint(None, path, &checkpoint, Verb::Inference)?;
+            model.nms = Some(nms_from_spec(spec.nms()));
+        }
+        Ok(model)
     }
 
     /// A checkpoint that is open already, or one made of it; `path` is for messages.
@@ -48,19 +69,32 @@ impl Model {
             network: Box::new(executor),
             classes: checkpoint.detector.classes.clone(),
             preprocess: checkpoint.detector.preprocess.clone(),
+            nms: None,
         })
     }
 
-    fn open_artifact(path: &Path, passphrase: Option<&Passphrase>, spec: &Checked) -> Result<Self, Failure> {
+    fn open_artifact(
+        path: &Path,
+        passphrase: Option<&Passphrase>,
+        spec: Option<&Checked>,
+        engine: &EngineArgs,
+    ) -> Result<Self, Failure> {
         let artifact = read_artifact(path, passphrase)?;
-        let (classes, preprocess) = match artifact.metadata() {
-            Some(metadata) => (metadata.labels.clone(), metadata.preprocess.clone()),
-            None => {
+        let (classes, preprocess) = match (artifact.metadata(), spec) {
+            (Some(metadata), _) => (metadata.labels.clone(), metadata.preprocess.clone()),
+            (None, Some(spec)) => {
                 console::warn(&format!(
                     "{}: not exported by oxidet; classes, input size and image_mean are taken from the spec",
                     path.display()
                 ));
                 (spec.classes().names().to_vec(), preprocess_from_spec(spec.augmentation()))
+            }
+            (None, None) => {
+                return Err(Failure::usage(format!(
+                    "{}: not exported by oxidet, so the model does not say what its classes are and how images are fed to it; give the \
+                     spec it was trained with (-e)",
+                    path.display()
+                )));
             }
         };
         let signature = artifact.signature();
@@ -76,7 +110,9 @@ impl Model {
                 classes.len()
             )));
         }
-        Ok(Self { network: prepare(path, &artifact)?, classes, preprocess })
+        let nms = artifact.suppression().map(|suppression| suppression.nms);
+        let network = session(path, &*engine.prepare(path, &artifact)?)?;
+        Ok(Self { network, classes, preprocess, nms })
     }
 
     pub fn network(&mut self) -> &mut dyn Network {
@@ -91,9 +127,9 @@ impl Model {
         &self.preprocess
     }
 
-    /// Suppression as the spec asks, whatever kind of file the model is.
-    pub fn nms(&self, spec: &Checked) -> NmsConfig {
-        nms_from_spec(spec.nms())
+    /// Suppression as `spec` asks, whatever kind of file the model is; without one, as the model does itself.
+    pub fn nms(&self, spec: Option<&Checked>) -> Option<NmsConfig> {
+        spec.map_or(self.nms, |spec| Some(nms_from_spec(spec.nms())))
     }
 }
 
@@ -110,11 +146,15 @@ pub fn read_artifact(path: &Path, passphrase: Option<&Passphrase>) -> Result<Art
     })
 }
 
-/// Makes an exported model ready to run on this computer.
+/// Makes an exported model ready to run on the processor.
 pub fn prepare(path: &Path, artifact: &Artifact) -> Result<Box<dyn Network>, Failure> {
-    let failed = |error| Failure::data(format!("{}: {error}", path.display()));
-    let engine = Cpu.prepare(artifact, &EngineOptions::default()).map_err(failed)?;
-    Ok(engine.session().map_err(failed)?)
+    let engine =
+        Cpu.prepare(artifact, &EngineOptions::default()).map_err(|error| engine::failure(path, &error))?;
+    session(path, &*engine)
+}
+
+fn session(path: &Path, engine: &dyn Engine) -> Result<Box<dyn Network>, Failure> {
+    Ok(engine.session().map_err(|error| engine::failure(path, &error))?)
 }
 
 /// Whether a file is a checkpoint, plain or encrypted.

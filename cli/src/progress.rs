@@ -22,3 +22,13 @@ fn with_template(len: u64, template: &str) -> ProgressBar {
         ProgressStyle::with_template(template).expect("the templates are constant but for a few words");
     ProgressBar::new(len).with_style(style)
 }
+
+/// A count of `what` and its rate, where nobody knows how many there are.
+pub fn counter(what: &str) -> ProgressBar {
+    if !console::is_watched() {
+        return ProgressBar::hidden();
+    }
+    let template = format!("{{spinner}} {{pos}} {what}, {{per_sec}}");
+    let style = ProgressStyle::with_template(&template).expect("the template is constant but for a word");
+    ProgressBar::new_spinner().with_style(style)
+}

@@ -23,4 +23,5 @@ pub mod tensorfile;
 pub mod tfrecord;
 pub mod voc;
 pub mod weights;
+pub mod y4m;
 pub mod yolo_txt;

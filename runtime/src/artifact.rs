@@ -77,6 +77,12 @@ impl Artifact {
         &self.signature
     }
 
+    /// Name of the input.
+    pub fn input(&self) -> &str {
+        let inputs = self.model.graph.iter().flat_map(image_inputs);
+        inputs.map(|input| &*input.name).next().unwrap_or_default()
+    }
+
     /// Suppression as the model's node does it; of a model without one, as its metadata has it.
     pub fn suppression(&self) -> Option<&Suppression> {
         self.suppression.as_ref()
@@ -128,11 +134,15 @@ fn dims(info: &ValueInfoProto) -> Option<(DataType, &[Dimension])> {
     info.tensor_shape()
 }
 
+/// The inputs that images come in through: old files list constants among them.
+fn image_inputs(graph: &GraphProto) -> impl Iterator<Item = &ValueInfoProto> {
+    let is_constant = |name: &str| graph.initializer.iter().any(|tensor| tensor.name == name);
+    graph.input.iter().filter(move |input| !is_constant(&input.name))
+}
+
 /// Channels, height and width of the one image input.
 fn input_shape(graph: &GraphProto) -> Result<(usize, usize, usize), ArtifactError> {
-    // Old files list constants among the inputs.
-    let is_constant = |name: &str| graph.initializer.iter().any(|tensor| tensor.name == name);
-    let inputs: Vec<&ValueInfoProto> = graph.input.iter().filter(|input| !is_constant(&input.name)).collect();
+    let inputs: Vec<&ValueInfoProto> = image_inputs(graph).collect();
     let [input] = inputs[..] else {
         return Err(not_a_detector(format!("it has {} inputs instead of one", inputs.len())));
     };
@@ -157,8 +167,7 @@ fn input_shape(graph: &GraphProto) -> Result<(usize, usize, usize), ArtifactErro
 
 /// The fixed batch of the model, if it has one.
 fn batch(graph: &GraphProto) -> Option<usize> {
-    let is_constant = |name: &str| graph.initializer.iter().any(|tensor| tensor.name == name);
-    let input = graph.input.iter().find(|input| !is_constant(&input.name))?;
+    let input = image_inputs(graph).next()?;
     match dims(input)?.1.first()?.value {
         Some(Value::DimValue(images)) => usize::try_from(images).ok().filter(|images| *images > 0),
         _ => None,

@@ -1,6 +1,9 @@
 //! Ways to run a model.
 
+mod batches;
 pub mod cpu;
+pub mod onnxruntime;
+mod processor;
 
 use std::path::PathBuf;
 

@@ -9,13 +9,21 @@
 
 mod artifact;
 mod backend;
+mod benchmark;
 mod inference;
+mod machine;
 mod options;
 mod taps;
 
 pub use artifact::{Artifact, ArtifactError};
 pub use backend::cpu::{Cpu, Selection};
+pub use backend::onnxruntime::{Library, OnnxRuntime};
 pub use backend::{Backend, Capabilities, Engine, PrepareError, Session, Signature, Unavailable};
-pub use inference::{Found, Inference, InferenceError, InferenceSummary, detect};
+pub use benchmark::{Benchmark, Measured, Times};
+pub use inference::{
+    Detected, FrameError, FrameFormat, Frames, Inference, InferenceError, InferenceSummary, Origin, Outputs,
+    PixelFormat, Source, detect,
+};
+pub use machine::Machine;
 pub use options::{BadProfile, Device, EngineOptions, Profile};
 pub use taps::Taps;

@@ -27,6 +27,47 @@ impl RawDetections {
         self.scores.resize(batch * candidates * classes, 0.0);
     }
 
+    /// Takes boxes `[N, B, 4]` and scores `[N, B, K]` that are not suppressed; B follows from their number.
+    ///
+    /// # Errors
+    /// When they are no such arrays.
+    pub fn set(
+        &mut self,
+        batch: usize,
+        classes: usize,
+        boxes: &[f32],
+        scores: &[f32],
+    ) -> Result<(), NetworkError> {
+        let candidates = boxes.len() / (4 * batch).max(1);
+        if boxes.len() != batch * candidates * 4 || scores.len() != batch * candidates * classes {
+            let (boxes, scores) = (boxes.len(), scores.len());
+            let what = format!(
+                "outputs of {boxes} and {scores} values are not boxes and scores of {classes} classes"
+            );
+            return Err(NetworkError(what.into()));
+        }
+        self.clear();
+        (self.batch, self.candidates, self.classes) = (batch, candidates, classes);
+        self.boxes.extend_from_slice(boxes);
+        self.scores.extend_from_slice(scores);
+        Ok(())
+    }
+
+    /// Forgets what there is, but keeps its memory.
+    pub fn clear(&mut self) {
+        self.resize(0, 0, 0);
+        self.suppressed = false;
+    }
+
+    /// Adds the first `images` of a batch of the same network.
+    pub fn append(&mut self, other: &Self, images: usize) {
+        self.batch += images;
+        (self.candidates, self.classes, self.suppressed) =
+            (other.candidates, other.classes, other.suppressed);
+        self.boxes.extend_from_slice(&other.boxes[..images * other.candidates * 4]);
+        self.scores.extend_from_slice(&other.scores[..images * other.candidates * other.classes]);
+    }
+
     /// Boxes `[B, 4]` of one image.
     pub fn image_boxes(&self, image: usize) -> &[f32] {
         &self.boxes[image * self.candidates * 4..][..self.candidates * 4]

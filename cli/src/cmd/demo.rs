@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use clap::Args;
 use oxidet_exporter::{Target, Verification, Written, verify};
+use oxidet_graph::nms_from_spec;
 use oxidet_graph::onnx::{Batch, FloatType, NmsTail, Suppression};
 use oxidet_proto::container::Passphrase;
 use oxidet_proto::lint::{Checked, Verb};
@@ -12,7 +13,7 @@ use oxidet_proto::manifest::Precision;
 use oxidet_trainer::checkpoint_file::read_checkpoint;
 use oxidet_trainer::data::validation_batch;
 use oxidet_vision::metrics::Report;
-use oxidet_vision::{Network, NmsConfig, RawDetections};
+use oxidet_vision::{Network, RawDetections};
 use serde_json::{Value, json};
 
 use super::{evaluate, export, inference, train};
@@ -20,6 +21,7 @@ use crate::console;
 use crate::data::DataArgs;
 use crate::demo::data;
 use crate::demo::spec as demo_spec;
+use crate::engine::EngineArgs;
 use crate::exit::Failure;
 use crate::files;
 use crate::model::Model;
@@ -76,7 +78,7 @@ pub fn run(args: &DemoArgs) -> Result<(), Failure> {
     let weights = at(&weights.to_string_lossy());
 
     step(3, &format!("oxidet evaluate -m {weights} -e {} -r {}", at("spec.txt"), at("evaluate")))?;
-    let mut checkpoint = Model::open(&trained.checkpoint, None, &spec)?;
+    let mut checkpoint = Model::open(&trained.checkpoint, None, Some(&spec), &EngineArgs::default())?;
     let checkpoint_report = evaluate::evaluate(&spec, &mut checkpoint, &DataArgs::default())?;
     console::print(&table::average_precision(spec.classes().names(), &checkpoint_report));
     evaluate::write_report(&dir.join("evaluate"), spec.classes().names(), &checkpoint_report)?;
@@ -121,7 +123,8 @@ pub fn run(args: &DemoArgs) -> Result<(), Failure> {
     }
 
     step(6, &format!("oxidet evaluate -m {} -e {} -k {KEY}", at("model.etlt"), at("spec.txt")))?;
-    let mut exported = Model::open(&dir.join("model.etlt"), Some(&passphrase), &spec)?;
+    let mut exported =
+        Model::open(&dir.join("model.etlt"), Some(&passphrase), Some(&spec), &EngineArgs::default())?;
     let exported_report = evaluate::evaluate(&spec, &mut exported, &DataArgs::default())?;
     let (difference, milliseconds) = compare(&spec, &mut checkpoint, &mut exported)?;
 
@@ -166,7 +169,7 @@ fn compare(
     for sample in 0..dataset.samples.len() {
         inputs.push(validation_batch(&dataset, &store, checkpoint.preprocess(), sample..sample + 1)?.images);
     }
-    let nms: NmsConfig = checkpoint.nms(spec);
+    let nms = nms_from_spec(spec.nms());
     let failed = |error: oxidet_vision::NetworkError| Failure::bug(error.to_string());
     let suppression = Suppression { tail: NmsTail::Batched, nms };
     let mut written = Written { network: exported.network(), suppression, select: None };

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use oxidet_graph::nms_from_spec;
 use oxidet_proto::lint::{Checked, Verb};
 use oxidet_trainer::data::Dataset;
 use oxidet_trainer::evaluate::{
@@ -16,6 +17,7 @@ use serde_json::json;
 use super::inference::threshold;
 use crate::console;
 use crate::data::DataArgs;
+use crate::engine::EngineArgs;
 use crate::exit::Failure;
 use crate::files;
 use crate::key::KeyArgs;
@@ -33,7 +35,8 @@ const QUALITY: u8 = 85;
 #[command(after_help = "Examples:\n  \
     oxidet evaluate -m results/weights/yolov4_resnet18_epoch_080.tlt -e spec.txt -k KEY\n  \
     oxidet evaluate -m model.onnx -e spec.txt -r results --min-map 0.5     exit code 1 below 0.5\n  \
-    oxidet evaluate -m model.etlt -k KEY -e spec.txt -r results --gallery  see results/gallery/index.html\n\n\
+    oxidet evaluate -m model.etlt -k KEY -e spec.txt -r results --gallery  see results/gallery/index.html\n  \
+    oxidet evaluate -m model.onnx -e spec.txt --backend onnxruntime        the same model in ONNX Runtime\n\n\
     docs/evaluation.md explains what is measured and written.")]
 pub struct EvaluateArgs {
     /// Checkpoint, .onnx or .etlt; the content tells which
@@ -46,6 +49,8 @@ pub struct EvaluateArgs {
     key: KeyArgs,
     #[command(flatten)]
     data: DataArgs,
+    #[command(flatten)]
+    engine: EngineArgs,
     /// Folder for what is measured: evaluation.json, confusion_matrix.csv, detections.json, truths.json and status.json
     #[arg(short = 'r', long = "results_dir", value_name = "DIR")]
     results_dir: Option<PathBuf>,
@@ -75,7 +80,7 @@ pub fn run(args: &EvaluateArgs) -> Result<(), Failure> {
     }
     let report = StatusLog::around(args.results_dir.as_deref(), "YOLOv4 evaluation", |_| {
         let spec = spec::read(&args.spec, Verb::Evaluate, false)?;
-        let mut model = Model::open(&args.model, args.key.passphrase()?.as_ref(), &spec)?;
+        let mut model = Model::open(&args.model, args.key.passphrase()?.as_ref(), Some(&spec), &args.engine)?;
         let Measured { dataset, images, report } = measure(&spec, &mut model, &args.data, args.threshold)?;
         let classes = spec.classes().names();
         console::print(&table::average_precision(classes, &report));
@@ -123,7 +128,7 @@ fn measure(
     score_threshold: f32,
 ) -> Result<Measured, Failure> {
     let (dataset, store) = data.open_validation(spec)?;
-    let evaluation = Evaluation::from_spec(spec, model.preprocess().clone(), model.nms(spec));
+    let evaluation = Evaluation::from_spec(spec, model.preprocess().clone(), nms_from_spec(spec.nms()));
     let evaluation = Evaluation { score_threshold, ..evaluation };
     let bar = progress::bar(dataset.samples.len() as u64, "evaluating");
     let mut images = Vec::with_capacity(dataset.samples.len());

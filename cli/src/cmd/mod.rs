@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+pub mod benchmark;
 pub mod calibrate;
 pub mod dataset;
 pub mod dataset_convert;

@@ -4,11 +4,13 @@ mod codec;
 mod picture;
 mod resize;
 mod subpixel;
+mod yuv;
 
 pub use codec::{Header, decode, encode_jpeg, encode_png, header};
 pub use picture::Picture;
 pub use resize::{resize, resize_part};
 pub use subpixel::Subpixel;
+pub use yuv::Yuv;
 
 /// An image, rows from the top, channels interleaved.
 #[derive(Clone, Debug, PartialEq, Eq)]

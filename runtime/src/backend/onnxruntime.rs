@@ -1,0 +1,192 @@
+//! The `onnxruntime` backend: ONNX Runtime through a shared library that is opened at run time, on the processor, with CUDA or
+//! with TensorRT.
+//!
+//! What is asked for is registered alone, and a provider that cannot be registered is an error: left to itself, ONNX Runtime
+//! computes on the processor instead.
+
+mod engine_cache;
+mod library;
+mod providers;
+mod session;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use engine_cache::{EngineCache, unkept};
+use ort::session::Session as OrtSession;
+use ort::session::builder::GraphOptimizationLevel;
+use oxidet_proto::manifest::Precision;
+use session::OrtRunner;
+use tempfile::TempDir;
+
+use super::{Backend, Capabilities, Engine, PrepareError, Session, Signature, Unavailable, processor};
+use crate::{Artifact, Device, EngineOptions, Profile};
+
+pub use library::Library;
+
+const NAME: &str = "onnxruntime";
+
+/// The `onnxruntime` backend.
+#[derive(Clone, Debug, Default)]
+pub struct OnnxRuntime {
+    library: Option<PathBuf>,
+}
+
+impl OnnxRuntime {
+    /// With the library at `path`; without one, with the one that is found: see [`Library::open`].
+    pub fn new(library: Option<PathBuf>) -> Self {
+        Self { library }
+    }
+
+    fn open(&self) -> Result<Library, String> {
+        Library::open(self.library.as_deref())
+    }
+}
+
+impl Backend for OnnxRuntime {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn probe(&self) -> Result<Capabilities, Unavailable> {
+        let library = self.open().map_err(|missing| Unavailable { backend: NAME, missing })?;
+        let mut capabilities = Capabilities {
+            version: format!("ONNX Runtime {}", library.version()),
+            library: Some(library.path().to_owned()),
+            devices: vec![format!("{} processor cores", processor::cores())],
+            missing: Vec::new(),
+        };
+        for (title, device) in [("CUDA", Device::Cuda(0)), ("TensorRT", Device::TensorRt(0))] {
+            match providers::try_out(&library, device) {
+                Ok(()) => capabilities.devices.push(format!("GPU 0 through {title}")),
+                Err(reason) => capabilities.missing.push(format!("{title}: {reason}")),
+            }
+        }
+        Ok(capabilities)
+    }
+
+    fn prepare(&self, artifact: &Artifact, options: &EngineOptions) -> Result<Box<dyn Engine>, PrepareError> {
+        let failed = |reason| PrepareError { backend: NAME, reason };
+        check(artifact, options).map_err(failed)?;
+        let library = self.open().map_err(failed)?;
+        let onnx = artifact.model().to_bytes();
+        let cache = EngineCache::of(&onnx, options, &library);
+        let engine = OrtEngine {
+            library,
+            onnx,
+            signature: artifact.signature().clone(),
+            input: artifact.input().to_owned(),
+            is_quantized: artifact.is_quantized(),
+            options: options.clone(),
+            cache,
+            first: Mutex::new(None),
+        };
+        let first = engine.build().map_err(failed)?;
+        *engine.first.lock().unwrap_or_else(PoisonError::into_inner) = Some(first);
+        Ok(Box::new(engine))
+    }
+}
+
+fn check(artifact: &Artifact, options: &EngineOptions) -> Result<(), String> {
+    let on_tensorrt = matches!(options.device, Device::TensorRt(_) | Device::Dla(_));
+    if !on_tensorrt {
+        processor::computes_what_the_model_says(artifact, options.precision)?;
+    }
+    let has_cache = options.calibration_cache.is_some();
+    if artifact.is_quantized() && has_cache {
+        return Err(
+            "the model has Q/DQ pairs, and with them no calibration cache is read; leave one of the two out"
+                .into(),
+        );
+    }
+    if on_tensorrt && options.precision == Precision::Int8 && !artifact.is_quantized() && !has_cache {
+        return Err("INT8 needs ranges: a calibration cache (--cal_cache_file), or a model with Q/DQ pairs \
+                    (oxidet export --data_type int8 --target trt10)"
+            .into());
+    }
+    if on_tensorrt && !options.float_layers.is_empty() {
+        return Err("ONNX Runtime cannot leave single layers in floating point when it builds an engine; calibrate with --fp16_layers and \
+                    export a model with Q/DQ pairs, or build with --builder tensorrt"
+            .into());
+    }
+    Ok(())
+}
+
+struct OrtEngine {
+    library: Library,
+    onnx: Vec<u8>,
+    signature: Signature,
+    input: String,
+    is_quantized: bool,
+    options: EngineOptions,
+    cache: Option<EngineCache>,
+    /// Made to see that the model is understood; the first who asks gets it.
+    first: Mutex<Option<OrtSession>>,
+}
+
+impl OrtEngine {
+    /// Batches that the engine is built for, where one is built.
+    fn profile(&self) -> Option<Profile> {
+        self.builds_engine().then_some(self.options.profile)
+    }
+
+    fn builds_engine(&self) -> bool {
+        matches!(self.options.device, Device::TensorRt(_) | Device::Dla(_))
+    }
+
+    /// Makes a session: with the engine that was kept, or builds one and keeps it. One that does not load is built again.
+    fn build(&self) -> Result<OrtSession, String> {
+        let Some(cache) = &self.cache else {
+            let folder = unkept(self.options.calibration_cache.as_deref())?;
+            return self.build_in(folder.as_ref().map(TempDir::path));
+        };
+        if let Some(session) = cache.existing().and_then(|folder| self.build_in(Some(folder)).ok()) {
+            return Ok(session);
+        }
+        let folder = cache.temporary()?;
+        let session = self.build_in(Some(folder.path()))?;
+        cache.keep(folder)?;
+        Ok(session)
+    }
+
+    fn build_in(&self, folder: Option<&Path>) -> Result<OrtSession, String> {
+        let build = || -> Result<OrtSession, ort::Error> {
+            let mut builder = OrtSession::builder(self.library.environment())?
+                .with_execution_providers(providers::of(self, folder))?
+                .with_intra_threads(self.options.threads.unwrap_or_else(processor::cores))?
+                // Threads that wait by spinning take the cores from decoding and suppression.
+                .with_intra_op_spinning(false)?
+                .with_optimization_level(self.optimization())?;
+            if self.builds_engine() {
+                // The whole network is one engine; a part on the processor would be a silent loss.
+                builder = builder.with_disable_cpu_fallback()?;
+            }
+            builder.commit_from_memory(&self.onnx)
+        };
+        build().map_err(|error| providers::reason(&error))
+    }
+
+    /// A native calibration table names tensors, which optimised graphs lose.
+    fn optimization(&self) -> GraphOptimizationLevel {
+        if self.options.calibration_cache.is_some() {
+            GraphOptimizationLevel::Disable
+        } else {
+            GraphOptimizationLevel::All
+        }
+    }
+}
+
+impl Engine for OrtEngine {
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn session(&self) -> Result<Box<dyn Session>, PrepareError> {
+        let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let session = match first {
+            Some(session) => session,
+            None => self.build().map_err(|reason| PrepareError { backend: NAME, reason })?,
+        };
+        Ok(Box::new(OrtRunner::new(session, self)))
+    }
+}
