@@ -37,6 +37,7 @@ pub enum Command {
     Decrypt(cmd::encrypt::DecryptArgs),
     Demo(cmd::demo::DemoArgs),
     Diff(cmd::diff::DiffArgs),
+    Doctor(cmd::doctor::DoctorArgs),
     Encrypt(cmd::encrypt::EncryptArgs),
     Evaluate(cmd::evaluate::EvaluateArgs),
     Export(cmd::export::ExportArgs),

@@ -55,6 +55,7 @@ fn run(program: &'static str) -> Result<(), Failure> {
         Command::Decrypt(args) => cmd::encrypt::decrypt(&args),
         Command::Demo(args) => cmd::demo::run(&args),
         Command::Diff(args) => cmd::diff::run(&args),
+        Command::Doctor(args) => cmd::doctor::run(&args),
         Command::Encrypt(args) => cmd::encrypt::encrypt(&args),
         Command::Evaluate(args) => cmd::evaluate::run(&args),
         Command::Export(args) => cmd::export::run(&args),

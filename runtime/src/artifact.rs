@@ -88,6 +88,17 @@ impl Artifact {
         self.suppression.as_ref()
     }
 
+    /// The suppression node that the file ends with.
+    pub fn node(&self) -> Option<&NodeProto> {
+        self.node.as_ref()
+    }
+
+    /// Version of the standard ONNX operators.
+    pub fn opset(&self) -> i64 {
+        let standard = self.model.opset_import.iter().find(|import| import.domain.is_empty());
+        standard.map_or(0, |import| import.version)
+    }
+
     /// What the model says about itself; `None` for a model of another program.
     pub fn metadata(&self) -> Option<&Metadata> {
         self.metadata.as_ref()

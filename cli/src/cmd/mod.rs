@@ -6,6 +6,7 @@ pub mod dataset;
 pub mod dataset_convert;
 pub mod demo;
 pub mod diff;
+pub mod doctor;
 pub mod encrypt;
 pub mod evaluate;
 pub mod export;
