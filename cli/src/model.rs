@@ -5,10 +5,10 @@ use std::path::Path;
 use oxidet_graph::{Checkpoint, nms_from_spec, preprocess_from_spec};
 use oxidet_proto::container::{self, Kind, Passphrase, Sniffed};
 use oxidet_proto::lint::{Checked, Verb};
-use oxidet_runtime::{Artifact, ArtifactError, Backend, Cpu, Engine, EngineOptions};
+use oxidet_runtime::{Artifact, ArtifactError, Backend, Cpu, Engine, EngineOptions, Model};
 use oxidet_trainer::checkpoint_file::read_checkpoint;
 use oxidet_trainer::interp::Executor;
-use oxidet_vision::{Network, NmsConfig, Preprocess};
+use oxidet_vision::{Network, Preprocess};
 
 use crate::console;
 use crate::engine::{self, EngineArgs};
@@ -16,121 +16,98 @@ use crate::exit::Failure;
 use crate::files;
 use crate::spec;
 
-/// A network with what its input and output mean.
-pub struct Model {
-    network: Box<dyn Network>,
-    classes: Vec<String>,
-    preprocess: Preprocess,
-    /// Suppression that the model was exported with, or that the spec of a checkpoint asks for; of other programs' models none.
-    nms: Option<NmsConfig>,
+/// Opens a checkpoint, an ONNX model, or either in our container: the content decides, not the name. A `spec` must be for
+/// the same classes and input; it says how to suppress, and what the model of another program does not say about itself.
+pub fn open(
+    path: &Path,
+    passphrase: Option<&Passphrase>,
+    spec: Option<&Checked>,
+    engine: &EngineArgs,
+) -> Result<Model, Failure> {
+    let model = if is_checkpoint(path)? {
+        engine.refuse_for_checkpoint(path)?;
+        open_checkpoint(path, passphrase, spec)?
+    } else {
+        open_artifact(path, passphrase, spec, engine)?
+    };
+    if let Some(spec) = spec {
+        check_fits(path, &model.classes, &model.preprocess, spec)?;
+    }
+    Ok(model)
 }
 
-impl Model {
-    /// Opens a checkpoint, an ONNX model, or either in our container: the content decides, not the name. A `spec` must be for
-    /// the same classes and input; it fills in what the model of another program does not say about itself.
-    pub fn open(
-        path: &Path,
-        passphrase: Option<&Passphrase>,
-        spec: Option<&Checked>,
-        engine: &EngineArgs,
-    ) -> Result<Self, Failure> {
-        let model = if is_checkpoint(path)? {
-            engine.refuse_for_checkpoint(path)?;
-            Self::open_checkpoint(path, passphrase, spec.is_none())?
-        } else {
-            Self::open_artifact(path, passphrase, spec, engine)?
-        };
-        if let Some(spec) = spec {
-            check_fits(path, &model.classes, &model.preprocess, spec)?;
-        }
-        Ok(model)
-    }
-
-    fn open_checkpoint(
-        path: &Path,
-        passphrase: Option<&Passphrase>,
-        by_its_spec: bool,
-    ) -> Result<Self, Failure> {
-        let checkpoint = read_checkpoint(path, passphrase)?;
-        console::debug(&format!("{}: checkpoint of {}", path.display(), checkpoint.detector.arch));
-        let mut model = Self::of_checkpoint(path, &checkpoint)?;
-        if by_its_spec {
+fn open_checkpoint(
+    path: &Path,
+    passphrase: Option<&Passphrase>,
+    spec: Option<&Checked>,
+) -> Result<Model, Failure> {
+    let checkpoint = read_checkpoint(path, passphrase)?;
+    console::debug(&format!("{}: checkpoint of {}", path.display(), checkpoint.detector.arch));
+    match spec {
+        Some(spec) => of_checkpoint(path, &checkpoint, spec),
+        None => {
             let spec = spec::of_checkpoint(None, path, &checkpoint, Verb::Inference)?;
-            model.nms = Some(nms_from_spec(spec.nms()));
+            of_checkpoint(path, &checkpoint, &spec)
         }
-        Ok(model)
     }
+}
 
-    /// A checkpoint that is open already, or one made of it; `path` is for messages.
-    pub fn of_checkpoint(path: &Path, checkpoint: &Checkpoint) -> Result<Self, Failure> {
-        let executor = Executor::new(&checkpoint.detector, &checkpoint.params)
-            .map_err(|error| Failure::data(format!("{}: {error}", path.display())))?;
-        Ok(Self {
-            network: Box::new(executor),
-            classes: checkpoint.detector.classes.clone(),
-            preprocess: checkpoint.detector.preprocess.clone(),
-            nms: None,
-        })
-    }
+/// A checkpoint that is open already, or one made of it; `path` is for messages.
+pub fn of_checkpoint(path: &Path, checkpoint: &Checkpoint, spec: &Checked) -> Result<Model, Failure> {
+    let executor = Executor::new(&checkpoint.detector, &checkpoint.params)
+        .map_err(|error| Failure::data(format!("{}: {error}", path.display())))?;
+    Ok(Model {
+        network: Box::new(executor),
+        classes: checkpoint.detector.classes.clone(),
+        preprocess: checkpoint.detector.preprocess.clone(),
+        nms: nms_from_spec(spec.nms()),
+    })
+}
 
-    fn open_artifact(
-        path: &Path,
-        passphrase: Option<&Passphrase>,
-        spec: Option<&Checked>,
-        engine: &EngineArgs,
-    ) -> Result<Self, Failure> {
-        let artifact = read_artifact(path, passphrase)?;
-        let (classes, preprocess) = match (artifact.metadata(), spec) {
-            (Some(metadata), _) => (metadata.labels.clone(), metadata.preprocess.clone()),
-            (None, Some(spec)) => {
-                console::warn(&format!(
-                    "{}: not exported by oxidet; classes, input size and image_mean are taken from the spec",
-                    path.display()
-                ));
-                (spec.classes().names().to_vec(), preprocess_from_spec(spec.augmentation()))
-            }
-            (None, None) => {
-                return Err(Failure::usage(format!(
-                    "{}: not exported by oxidet, so the model does not say what its classes are and how images are fed to it; give the \
-                     spec it was trained with (-e)",
-                    path.display()
-                )));
-            }
-        };
-        let signature = artifact.signature();
-        let size = (signature.channels, signature.height, signature.width);
-        let expected = (preprocess.channels, preprocess.height, preprocess.width);
-        if size != expected || signature.classes != classes.len() {
-            return Err(Failure::data(format!(
-                "{}: the model reads {} and knows {} classes; the spec says {} and {}",
-                path.display(),
-                dims(size),
-                signature.classes,
-                dims(expected),
-                classes.len()
-            )));
+fn open_artifact(
+    path: &Path,
+    passphrase: Option<&Passphrase>,
+    spec: Option<&Checked>,
+    engine: &EngineArgs,
+) -> Result<Model, Failure> {
+    let artifact = read_artifact(path, passphrase)?;
+    let (classes, preprocess) = match (artifact.metadata(), spec) {
+        (Some(metadata), _) => (metadata.labels.clone(), metadata.preprocess.clone()),
+        (None, Some(spec)) => {
+            console::warn(&format!(
+                "{}: not exported by oxidet; classes, input size and image_mean are taken from the spec",
+                path.display()
+            ));
+            (spec.classes().names().to_vec(), preprocess_from_spec(spec.augmentation()))
         }
-        let nms = artifact.suppression().map(|suppression| suppression.nms);
-        let network = session(path, &*engine.prepare(path, &artifact)?)?;
-        Ok(Self { network, classes, preprocess, nms })
+        (None, None) => return Err(says_too_little(path)),
+    };
+    let own = artifact.suppression().map(|suppression| suppression.nms);
+    let asked = spec.map(|spec| nms_from_spec(spec.nms()));
+    let nms = asked.or(own).ok_or_else(|| says_too_little(path))?;
+    let signature = artifact.signature();
+    let size = (signature.channels, signature.height, signature.width);
+    let expected = (preprocess.channels, preprocess.height, preprocess.width);
+    if size != expected || signature.classes != classes.len() {
+        return Err(Failure::data(format!(
+            "{}: the model reads {} and knows {} classes; the spec says {} and {}",
+            path.display(),
+            dims(size),
+            signature.classes,
+            dims(expected),
+            classes.len()
+        )));
     }
+    let network = session(path, &*engine.prepare(path, &artifact)?)?;
+    Ok(Model { network, classes, preprocess, nms })
+}
 
-    pub fn network(&mut self) -> &mut dyn Network {
-        &mut *self.network
-    }
-
-    pub fn classes(&self) -> &[String] {
-        &self.classes
-    }
-
-    pub fn preprocess(&self) -> &Preprocess {
-        &self.preprocess
-    }
-
-    /// Suppression as `spec` asks, whatever kind of file the model is; without one, as the model does itself.
-    pub fn nms(&self, spec: Option<&Checked>) -> Option<NmsConfig> {
-        spec.map_or(self.nms, |spec| Some(nms_from_spec(spec.nms())))
-    }
+fn says_too_little(path: &Path) -> Failure {
+    Failure::usage(format!(
+        "{}: not exported by oxidet, so the model does not say what its classes are, how images are fed to it and how to suppress; give \
+         the spec it was trained with (-e)",
+        path.display()
+    ))
 }
 
 /// Reads an exported model.

@@ -3,19 +3,15 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use oxidet_vision::{Network, NmsConfig, Picture, Preprocess, RawDetections};
+use oxidet_vision::{Picture, RawDetections};
 use serde::Serialize;
 
 use crate::inference::read;
-use crate::{Inference, InferenceError, Outputs, Source};
+use crate::{Inference, InferenceError, Model, Outputs, Source};
 
 /// What is measured.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Benchmark {
-    /// What the network reads.
-    pub preprocess: Preprocess,
-    /// Suppression.
-    pub nms: NmsConfig,
     /// Images per batch.
     pub batch_size: usize,
     /// Batches that are run first and not counted.
@@ -79,7 +75,7 @@ const NETWORK: usize = 2;
 const SUPPRESS: usize = 3;
 
 impl Benchmark {
-    /// Measures `network` on image files, which are used again from the first when there are too few. `progress` hears of each batch;
+    /// Measures `model` on image files, which are used again from the first when there are too few. `progress` hears of each batch;
     /// when it says `false`, nothing more is measured and there is no result.
     ///
     /// # Errors
@@ -89,7 +85,7 @@ impl Benchmark {
     /// Without files, or when nothing is to be counted.
     pub fn run(
         &self,
-        network: &mut dyn Network,
+        model: &mut Model,
         files: &[PathBuf],
         progress: &mut dyn FnMut() -> bool,
     ) -> Result<Option<Measured>, InferenceError> {
@@ -101,22 +97,22 @@ impl Benchmark {
         let mut total = Vec::new();
         let mut files_in_turn = files.iter().cycle();
         let mut raw = RawDetections::default();
-        let len = self.preprocess.tensor_len();
+        let len = model.preprocess.tensor_len();
         let mut tensor = vec![0.0; self.batch_size * len];
         for batch in 0..self.warm_up + self.iterations {
             let paths: Vec<&PathBuf> = files_in_turn.by_ref().take(self.batch_size).collect();
             let mut clock = Clock::start();
-            let pictures = paths.iter().map(|path| read(path, self.preprocess.depth));
+            let pictures = paths.iter().map(|path| read(path, model.preprocess.depth));
             let pictures = pictures.collect::<Result<Vec<Picture>, _>>()?;
             clock.lap(DECODE);
             for (picture, tensor) in pictures.iter().zip(tensor.chunks_exact_mut(len)) {
-                self.preprocess.apply(picture, tensor);
+                model.preprocess.apply(picture, tensor);
             }
             clock.lap(PREPROCESS);
-            network.run(&tensor, self.batch_size, &mut raw)?;
+            model.network.run(&tensor, self.batch_size, &mut raw)?;
             clock.lap(NETWORK);
             for image in 0..self.batch_size {
-                std::hint::black_box(raw.suppress(image, &self.nms));
+                std::hint::black_box(raw.suppress(image, &model.nms));
             }
             clock.lap(SUPPRESS);
             if batch >= self.warm_up {
@@ -127,7 +123,7 @@ impl Benchmark {
                 return Ok(None);
             }
         }
-        let Some(images_per_second) = self.overlapping(network, files, progress)? else { return Ok(None) };
+        let Some(images_per_second) = self.overlapping(model, files, progress)? else { return Ok(None) };
         let network_time: Duration = stages[NETWORK].iter().sum();
         let images = (self.iterations * self.batch_size) as f64;
         let [decode, preprocess, network, suppress] = stages.map(|stage| Times::of(&stage));
@@ -146,21 +142,15 @@ impl Benchmark {
     /// Images a second when stages overlap, as they do in [`Inference::run`].
     fn overlapping(
         &self,
-        network: &mut dyn Network,
+        model: &mut Model,
         files: &[PathBuf],
         progress: &mut dyn FnMut() -> bool,
     ) -> Result<Option<f64>, InferenceError> {
         let images = self.iterations * self.batch_size;
         let source = Source::Files(files.iter().cycle().take(images).cloned().collect());
-        let inference = Inference {
-            preprocess: self.preprocess.clone(),
-            nms: self.nms,
-            threshold: 0.0,
-            classes: Vec::new(),
-            batch_size: self.batch_size,
-        };
+        let inference = Inference { threshold: 0.0, batch_size: self.batch_size };
         let started = Instant::now();
-        let done = inference.run(network, source, &Outputs::default(), &mut |_| progress())?.images;
+        let done = inference.run(model, source, &Outputs::default(), &mut |_| progress())?.images;
         Ok((done == images).then(|| images as f64 / started.elapsed().as_secs_f64()))
     }
 }

@@ -4,14 +4,16 @@
 //! bytes ─► Artifact (decrypted, cut before its NMS node) ─► Backend ─► Engine ─► Session ─► vision::suppress
 //! ```
 //!
-//! An [`Artifact`] is a model with what it says about itself. A [`Backend`] prepares an [`Engine`], which hands out sessions, one per
-//! thread. [`Inference`] is the `inference` verb on any network. This crate never links a training framework.
+//! An [`Artifact`] is a model file with what it says about itself. A [`Backend`] prepares an [`Engine`], which hands out sessions, one per
+//! thread. A [`Model`] is a session with all that is needed to detect objects with it, and the place to begin. [`Inference`] is the
+//! `inference` verb, [`Benchmark`] measures. This crate never links a training framework.
 
 mod artifact;
 mod backend;
 mod benchmark;
 mod inference;
 mod machine;
+mod model;
 mod options;
 mod taps;
 
@@ -22,8 +24,9 @@ pub use backend::{Backend, Capabilities, Engine, PrepareError, Session, Signatur
 pub use benchmark::{Benchmark, Measured, Times};
 pub use inference::{
     Detected, FrameError, FrameFormat, Frames, Inference, InferenceError, InferenceSummary, Origin, Outputs,
-    PixelFormat, Source, detect,
+    PixelFormat, Source,
 };
 pub use machine::Machine;
+pub use model::{LoadError, Model};
 pub use options::{BadProfile, Device, EngineOptions, Profile};
 pub use taps::Taps;

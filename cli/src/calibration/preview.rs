@@ -9,7 +9,7 @@ use crate::cmd::evaluate::evaluate;
 use crate::columns::{Align, columns};
 use crate::data::DataArgs;
 use crate::exit::Failure;
-use crate::model::Model;
+use crate::model;
 use crate::table;
 
 /// Average precision on the validation images.
@@ -21,7 +21,8 @@ pub struct Preview {
 impl Preview {
     /// Evaluates a network; `path` is for messages.
     pub fn of(path: &Path, spec: &Checked, checkpoint: &Checkpoint) -> Result<Self, Failure> {
-        let report = evaluate(spec, &mut Model::of_checkpoint(path, checkpoint)?, &DataArgs::default())?;
+        let report =
+            evaluate(spec, &mut model::of_checkpoint(path, checkpoint, spec)?, &DataArgs::default())?;
         Ok(Self { map: report.map, per_class: report.per_class.iter().map(|class| class.ap).collect() })
     }
 

@@ -16,7 +16,7 @@ use crate::engine::{EngineArgs, Way};
 use crate::exit::Failure;
 use crate::files;
 use crate::key::KeyArgs;
-use crate::model::Model;
+use crate::model;
 use crate::progress;
 use crate::spec;
 use crate::stop;
@@ -126,25 +126,14 @@ impl BenchmarkArgs {
         files: &[PathBuf],
     ) -> Result<Measured, Failure> {
         let spec = self.spec.as_deref().map(|path| spec::read(path, Verb::Inference, false)).transpose()?;
-        let mut model = Model::open(path, self.key.passphrase()?.as_ref(), spec.as_ref(), engine)?;
-        let Some(nms) = model.nms(spec.as_ref()) else {
-            return Err(Failure::usage(format!(
-                "{}: the model does not say how to suppress; give a spec (-e)",
-                path.display()
-            )));
-        };
-        let benchmark = Benchmark {
-            preprocess: model.preprocess().clone(),
-            nms,
-            batch_size,
-            warm_up: self.warm_up as usize,
-            iterations: self.iterations as usize,
-        };
+        let mut model = model::open(path, self.key.passphrase()?.as_ref(), spec.as_ref(), engine)?;
+        let benchmark =
+            Benchmark { batch_size, warm_up: self.warm_up as usize, iterations: self.iterations as usize };
         let stop = stop::on_signal()?;
         // Once one after the other, once overlapping.
         let steps = self.warm_up + self.iterations + self.iterations * batch_size as u32;
         let bar = progress::bar(steps.into(), &format!("{}, batch {batch_size}", engine.describe()));
-        let measured = benchmark.run(model.network(), files, &mut || {
+        let measured = benchmark.run(&mut model, files, &mut || {
             bar.inc(1);
             !stop.load(Ordering::Relaxed)
         })?;

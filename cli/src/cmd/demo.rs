@@ -10,6 +10,7 @@ use oxidet_graph::onnx::{Batch, FloatType, NmsTail, Suppression};
 use oxidet_proto::container::Passphrase;
 use oxidet_proto::lint::{Checked, Verb};
 use oxidet_proto::manifest::Precision;
+use oxidet_runtime::Model;
 use oxidet_trainer::checkpoint_file::read_checkpoint;
 use oxidet_trainer::data::validation_batch;
 use oxidet_vision::metrics::Report;
@@ -24,7 +25,7 @@ use crate::demo::spec as demo_spec;
 use crate::engine::EngineArgs;
 use crate::exit::Failure;
 use crate::files;
-use crate::model::Model;
+use crate::model;
 use crate::spec;
 use crate::status::StatusLog;
 use crate::stop;
@@ -78,7 +79,7 @@ pub fn run(args: &DemoArgs) -> Result<(), Failure> {
     let weights = at(&weights.to_string_lossy());
 
     step(3, &format!("oxidet evaluate -m {weights} -e {} -r {}", at("spec.txt"), at("evaluate")))?;
-    let mut checkpoint = Model::open(&trained.checkpoint, None, Some(&spec), &EngineArgs::default())?;
+    let mut checkpoint = model::open(&trained.checkpoint, None, Some(&spec), &EngineArgs::default())?;
     let checkpoint_report = evaluate::evaluate(&spec, &mut checkpoint, &DataArgs::default())?;
     console::print(&table::average_precision(spec.classes().names(), &checkpoint_report));
     evaluate::write_report(&dir.join("evaluate"), spec.classes().names(), &checkpoint_report)?;
@@ -124,7 +125,7 @@ pub fn run(args: &DemoArgs) -> Result<(), Failure> {
 
     step(6, &format!("oxidet evaluate -m {} -e {} -k {KEY}", at("model.etlt"), at("spec.txt")))?;
     let mut exported =
-        Model::open(&dir.join("model.etlt"), Some(&passphrase), Some(&spec), &EngineArgs::default())?;
+        model::open(&dir.join("model.etlt"), Some(&passphrase), Some(&spec), &EngineArgs::default())?;
     let exported_report = evaluate::evaluate(&spec, &mut exported, &DataArgs::default())?;
     let (difference, milliseconds) = compare(&spec, &mut checkpoint, &mut exported)?;
 
@@ -167,13 +168,13 @@ fn compare(
     let (dataset, store) = DataArgs::default().open_validation(spec)?;
     let mut inputs = Vec::new();
     for sample in 0..dataset.samples.len() {
-        inputs.push(validation_batch(&dataset, &store, checkpoint.preprocess(), sample..sample + 1)?.images);
+        inputs.push(validation_batch(&dataset, &store, &checkpoint.preprocess, sample..sample + 1)?.images);
     }
     let nms = nms_from_spec(spec.nms());
     let failed = |error: oxidet_vision::NetworkError| Failure::bug(error.to_string());
     let suppression = Suppression { tail: NmsTail::Batched, nms };
-    let mut written = Written { network: exported.network(), suppression, select: None };
-    let difference = verify(checkpoint.network(), &mut written, &inputs, &nms).map_err(failed)?;
+    let mut written = Written { network: &mut *exported.network, suppression, select: None };
+    let difference = verify(&mut *checkpoint.network, &mut written, &inputs, &nms).map_err(failed)?;
     let median = |network: &mut dyn Network| {
         let mut out = RawDetections::default();
         let mut times = Vec::new();
@@ -185,7 +186,7 @@ fn compare(
         times.sort_by(f64::total_cmp);
         Ok::<_, Failure>(times.get(times.len() / 2).copied().unwrap_or_default())
     };
-    Ok((difference, [median(checkpoint.network())?, median(exported.network())?]))
+    Ok((difference, [median(&mut *checkpoint.network)?, median(&mut *exported.network)?]))
 }
 
 /// The numbers at the end. Pairs are checkpoint and exported model.

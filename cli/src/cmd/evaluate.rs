@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use oxidet_graph::nms_from_spec;
 use oxidet_proto::lint::{Checked, Verb};
+use oxidet_runtime::Model;
 use oxidet_trainer::data::Dataset;
 use oxidet_trainer::evaluate::{
     DEFAULT_SCORE, Evaluated, Evaluation, Mistakes, Shown, coco_annotations, coco_detections, confusion_csv,
@@ -21,7 +21,7 @@ use crate::engine::EngineArgs;
 use crate::exit::Failure;
 use crate::files;
 use crate::key::KeyArgs;
-use crate::model::Model;
+use crate::model;
 use crate::progress;
 use crate::spec;
 use crate::status::StatusLog;
@@ -80,7 +80,7 @@ pub fn run(args: &EvaluateArgs) -> Result<(), Failure> {
     }
     let report = StatusLog::around(args.results_dir.as_deref(), "YOLOv4 evaluation", |_| {
         let spec = spec::read(&args.spec, Verb::Evaluate, false)?;
-        let mut model = Model::open(&args.model, args.key.passphrase()?.as_ref(), Some(&spec), &args.engine)?;
+        let mut model = model::open(&args.model, args.key.passphrase()?.as_ref(), Some(&spec), &args.engine)?;
         let Measured { dataset, images, report } = measure(&spec, &mut model, &args.data, args.threshold)?;
         let classes = spec.classes().names();
         console::print(&table::average_precision(classes, &report));
@@ -89,7 +89,7 @@ pub fn run(args: &EvaluateArgs) -> Result<(), Failure> {
             files::write(&dir.join("detections.json"), coco_detections(&images).as_bytes())?;
             files::write(&dir.join("truths.json"), coco_annotations(&dataset, &images).as_bytes())?;
             if let Some(most) = args.gallery {
-                let depth = model.preprocess().depth;
+                let depth = model.preprocess.depth;
                 let gallery = Gallery { args, dataset: &dataset, images: &images, depth, report: &report };
                 gallery.write(&dir.join("gallery"), most as usize)?;
             }
@@ -128,11 +128,11 @@ fn measure(
     score_threshold: f32,
 ) -> Result<Measured, Failure> {
     let (dataset, store) = data.open_validation(spec)?;
-    let evaluation = Evaluation::from_spec(spec, model.preprocess().clone(), nms_from_spec(spec.nms()));
+    let evaluation = Evaluation::from_spec(spec, model.preprocess.clone(), model.nms);
     let evaluation = Evaluation { score_threshold, ..evaluation };
     let bar = progress::bar(dataset.samples.len() as u64, "evaluating");
     let mut images = Vec::with_capacity(dataset.samples.len());
-    let report = evaluation.run(model.network(), &dataset, &store, &mut |image| {
+    let report = evaluation.run(&mut *model.network, &dataset, &store, &mut |image| {
         images.push(image);
         bar.set_position(images.len() as u64);
     })?;

@@ -7,8 +7,8 @@ use std::sync::atomic::Ordering;
 use clap::Args;
 use oxidet_proto::lint::{Checked, Verb};
 use oxidet_runtime::{
-    Detected, FrameFormat, Frames, Inference, InferenceError, InferenceSummary, Origin, Outputs, PixelFormat,
-    Source,
+    Detected, FrameFormat, Frames, Inference, InferenceError, InferenceSummary, Model, Origin, Outputs,
+    PixelFormat, Source,
 };
 use serde_json::{Value, json};
 
@@ -17,7 +17,7 @@ use crate::engine::EngineArgs;
 use crate::exit::Failure;
 use crate::files;
 use crate::key::KeyArgs;
-use crate::model::Model;
+use crate::model;
 use crate::progress;
 use crate::spec;
 use crate::status::StatusLog;
@@ -99,11 +99,13 @@ pub fn run(args: &InferenceArgs) -> Result<(), Failure> {
     let summary = StatusLog::around(args.results_dir.as_deref(), "YOLOv4 inference", |_| {
         let spec = args.spec.as_deref().map(|path| spec::read(path, Verb::Inference, false)).transpose()?;
         let mut model =
-            Model::open(&args.model, args.key.passphrase()?.as_ref(), spec.as_ref(), &args.engine)?;
-        let inference = args.inference(&model, spec.as_ref())?;
+            model::open(&args.model, args.key.passphrase()?.as_ref(), spec.as_ref(), &args.engine)?;
+        let of_spec = spec.map_or(1, |spec| spec.eval().batch_size as usize);
+        let batch_size = args.batch_size.map_or(of_spec, usize::from);
+        let inference = Inference { threshold: args.threshold, batch_size };
         let source = if args.images == Path::new(STANDARD) {
             let stdin = Box::new(BufReader::new(io::stdin()));
-            let frames = Frames::new(stdin, format, inference.preprocess.depth);
+            let frames = Frames::new(stdin, format, model.preprocess.depth);
             Source::Frames(frames.map_err(InferenceError::from)?)
         } else {
             Source::images(&args.images)?
@@ -112,21 +114,22 @@ pub fn run(args: &InferenceArgs) -> Result<(), Failure> {
         if args.no_pictures {
             outputs.pictures = None;
         }
-        let network = model.network();
+        let classes = model.classes.clone();
+        let model = &mut model;
         let summary = match &args.json {
-            None => detect(&inference, network, source, &outputs, &mut |_| Ok(()))?,
+            None => detect(&inference, model, source, &outputs, &mut |_| Ok(()))?,
             Some(_) if to_terminal => {
                 let mut out = io::stdout().lock();
-                detect(&inference, network, source, &outputs, &mut |detected| {
-                    writeln!(out, "{}", json_line(detected, &inference.classes)).and_then(|()| out.flush())
+                detect(&inference, model, source, &outputs, &mut |detected| {
+                    writeln!(out, "{}", json_line(detected, &classes)).and_then(|()| out.flush())
                 })?
             }
             Some(path) => {
                 let mut summary = Ok(InferenceSummary::default());
                 let staged = files::stage_with(path, |file| {
                     let mut out = BufWriter::new(file);
-                    summary = detect(&inference, network, source, &outputs, &mut |detected| {
-                        writeln!(out, "{}", json_line(detected, &inference.classes))
+                    summary = detect(&inference, model, source, &outputs, &mut |detected| {
+                        writeln!(out, "{}", json_line(detected, &classes))
                     });
                     out.flush().map_err(|error| Failure::output(path, &error))
                 })?;
@@ -160,23 +163,6 @@ impl InferenceArgs {
         };
         Ok(FrameFormat::Raw { width, height, pixel })
     }
-
-    fn inference(&self, model: &Model, spec: Option<&Checked>) -> Result<Inference, Failure> {
-        let Some(nms) = model.nms(spec) else {
-            return Err(Failure::usage(format!(
-                "{}: the model does not say how to suppress; give a spec (-e)",
-                self.model.display()
-            )));
-        };
-        let of_spec = spec.map_or(1, |spec| spec.eval().batch_size as usize);
-        Ok(Inference {
-            preprocess: model.preprocess().clone(),
-            nms,
-            threshold: self.threshold,
-            classes: model.classes().to_vec(),
-            batch_size: self.batch_size.map_or(of_spec, usize::from),
-        })
-    }
 }
 
 /// Detects in a folder of images, and writes labels and drawn images below `results_dir`.
@@ -187,21 +173,14 @@ pub fn infer(
     results_dir: &Path,
     threshold: f32,
 ) -> Result<InferenceSummary, Failure> {
-    let inference = Inference {
-        preprocess: model.preprocess().clone(),
-        nms: oxidet_graph::nms_from_spec(spec.nms()),
-        threshold,
-        classes: model.classes().to_vec(),
-        batch_size: spec.eval().batch_size as usize,
-    };
-    let source = Source::images(images)?;
-    detect(&inference, model.network(), source, &Outputs::below(results_dir), &mut |_| Ok(()))
+    let inference = Inference { threshold, batch_size: spec.eval().batch_size as usize };
+    detect(&inference, model, Source::images(images)?, &Outputs::below(results_dir), &mut |_| Ok(()))
 }
 
 /// Detects, with a bar where somebody watches; `write` hears of every image.
 fn detect(
     inference: &Inference,
-    network: &mut dyn oxidet_vision::Network,
+    model: &mut Model,
     source: Source,
     outputs: &Outputs,
     write: &mut dyn FnMut(&Detected) -> io::Result<()>,
@@ -212,7 +191,7 @@ fn detect(
         None => progress::counter("frames"),
     };
     let mut failed = None;
-    let summary = inference.run(network, source, outputs, &mut |detected| {
+    let summary = inference.run(model, source, outputs, &mut |detected| {
         bar.inc(1);
         failed = write(detected).err();
         failed.is_none() && !stop.load(Ordering::Relaxed)
