@@ -29,26 +29,35 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    #[cfg(feature = "training")]
+    #[command(flatten)]
+    Training(Training),
     Benchmark(cmd::benchmark::BenchmarkArgs),
+    Decrypt(cmd::encrypt::DecryptArgs),
+    Doctor(cmd::doctor::DoctorArgs),
+    Encrypt(cmd::encrypt::EncryptArgs),
+    Inference(cmd::inference::InferenceArgs),
+    Verify(cmd::verify::VerifyArgs),
+}
+
+/// What only the build that trains can do.
+#[cfg(feature = "training")]
+#[derive(Debug, Subcommand)]
+pub enum Training {
     Calibrate(cmd::calibrate::CalibrateArgs),
     Dataset(cmd::dataset::DatasetArgs),
     #[command(name = "dataset_convert")]
     DatasetConvert(cmd::dataset_convert::DatasetConvertArgs),
-    Decrypt(cmd::encrypt::DecryptArgs),
     Demo(cmd::demo::DemoArgs),
     Diff(cmd::diff::DiffArgs),
-    Doctor(cmd::doctor::DoctorArgs),
-    Encrypt(cmd::encrypt::EncryptArgs),
     Evaluate(cmd::evaluate::EvaluateArgs),
     Export(cmd::export::ExportArgs),
     Import(cmd::import::ImportArgs),
-    Inference(cmd::inference::InferenceArgs),
     Inspect(cmd::inspect::InspectArgs),
     Kmeans(cmd::kmeans::KmeansArgs),
     Lint(cmd::lint::LintArgs),
     Prune(cmd::prune::PruneArgs),
     Train(cmd::train::TrainArgs),
-    Verify(cmd::verify::VerifyArgs),
 }
 
 /// Options of every command. Those about GPUs are TAO's launcher's.

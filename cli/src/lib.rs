@@ -1,10 +1,14 @@
 //! The command line: arguments, terminal, exit codes. Everything a command does is done by the other crates.
 
 mod args;
+#[cfg(feature = "training")]
 mod calibration;
+#[cfg(feature = "training")]
+mod checkpoint;
 mod cmd;
 mod columns;
 mod console;
+#[cfg(feature = "training")]
 mod data;
 mod demo;
 mod engine;
@@ -12,18 +16,23 @@ mod exit;
 mod files;
 mod key;
 mod model;
+#[cfg(feature = "training")]
 mod numbers;
 mod progress;
 mod spec;
+#[cfg(feature = "training")]
 mod spec_edit;
 mod status;
 mod stop;
+#[cfg(feature = "training")]
 mod table;
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches};
 
+#[cfg(feature = "training")]
+use args::Training;
 use args::{Cli, Command, Launcher};
 use exit::Failure;
 
@@ -48,25 +57,33 @@ fn run(program: &'static str) -> Result<(), Failure> {
     let cli = Cli::from_arg_matches(&matches).map_err(|error| Failure::usage(error.to_string()))?;
     start(&cli.launcher)?;
     match cli.command {
+        #[cfg(feature = "training")]
+        Command::Training(command) => run_training(&command),
         Command::Benchmark(args) => cmd::benchmark::run(&args),
-        Command::Calibrate(args) => cmd::calibrate::run(&args),
-        Command::Dataset(args) => cmd::dataset::run(&args),
-        Command::DatasetConvert(args) => cmd::dataset_convert::run(&args),
         Command::Decrypt(args) => cmd::encrypt::decrypt(&args),
-        Command::Demo(args) => cmd::demo::run(&args),
-        Command::Diff(args) => cmd::diff::run(&args),
         Command::Doctor(args) => cmd::doctor::run(&args),
         Command::Encrypt(args) => cmd::encrypt::encrypt(&args),
-        Command::Evaluate(args) => cmd::evaluate::run(&args),
-        Command::Export(args) => cmd::export::run(&args),
-        Command::Import(args) => cmd::import::run(&args),
         Command::Inference(args) => cmd::inference::run(&args),
-        Command::Inspect(args) => cmd::inspect::run(&args),
-        Command::Kmeans(args) => cmd::kmeans::run(&args),
-        Command::Lint(args) => cmd::lint::run(&args),
-        Command::Prune(args) => cmd::prune::run(&args),
-        Command::Train(args) => cmd::train::run(&args),
         Command::Verify(args) => cmd::verify::run(&args),
+    }
+}
+
+#[cfg(feature = "training")]
+fn run_training(command: &Training) -> Result<(), Failure> {
+    match command {
+        Training::Calibrate(args) => cmd::calibrate::run(args),
+        Training::Dataset(args) => cmd::dataset::run(args),
+        Training::DatasetConvert(args) => cmd::dataset_convert::run(args),
+        Training::Demo(args) => cmd::demo::run(args),
+        Training::Diff(args) => cmd::diff::run(args),
+        Training::Evaluate(args) => cmd::evaluate::run(args),
+        Training::Export(args) => cmd::export::run(args),
+        Training::Import(args) => cmd::import::run(args),
+        Training::Inspect(args) => cmd::inspect::run(args),
+        Training::Kmeans(args) => cmd::kmeans::run(args),
+        Training::Lint(args) => cmd::lint::run(args),
+        Training::Prune(args) => cmd::prune::run(args),
+        Training::Train(args) => cmd::train::run(args),
     }
 }
 

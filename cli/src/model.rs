@@ -2,19 +2,16 @@
 
 use std::path::Path;
 
-use oxidet_graph::{Checkpoint, nms_from_spec, preprocess_from_spec};
+use oxidet_graph::{nms_from_spec, preprocess_from_spec};
 use oxidet_proto::container::{self, Kind, Passphrase, Sniffed};
-use oxidet_proto::lint::{Checked, Verb};
-use oxidet_runtime::{Artifact, ArtifactError, Backend, Cpu, Engine, EngineOptions, Model};
-use oxidet_trainer::checkpoint_file::read_checkpoint;
-use oxidet_trainer::interp::Executor;
+use oxidet_proto::lint::Checked;
+use oxidet_runtime::{Artifact, ArtifactError, Engine, Model};
 use oxidet_vision::{Network, Preprocess};
 
 use crate::console;
 use crate::engine::{self, EngineArgs};
 use crate::exit::Failure;
 use crate::files;
-use crate::spec;
 
 /// Opens a checkpoint, an ONNX model, or either in our container: the content decides, not the name. A `spec` must be for
 /// the same classes and input; it says how to suppress, and what the model of another program does not say about itself.
@@ -36,32 +33,15 @@ pub fn open(
     Ok(model)
 }
 
-fn open_checkpoint(
-    path: &Path,
-    passphrase: Option<&Passphrase>,
-    spec: Option<&Checked>,
-) -> Result<Model, Failure> {
-    let checkpoint = read_checkpoint(path, passphrase)?;
-    console::debug(&format!("{}: checkpoint of {}", path.display(), checkpoint.detector.arch));
-    match spec {
-        Some(spec) => of_checkpoint(path, &checkpoint, spec),
-        None => {
-            let spec = spec::of_checkpoint(None, path, &checkpoint, Verb::Inference)?;
-            of_checkpoint(path, &checkpoint, &spec)
-        }
-    }
-}
+#[cfg(feature = "training")]
+use crate::checkpoint::open as open_checkpoint;
 
-/// A checkpoint that is open already, or one made of it; `path` is for messages.
-pub fn of_checkpoint(path: &Path, checkpoint: &Checkpoint, spec: &Checked) -> Result<Model, Failure> {
-    let executor = Executor::new(&checkpoint.detector, &checkpoint.params)
-        .map_err(|error| Failure::data(format!("{}: {error}", path.display())))?;
-    Ok(Model {
-        network: Box::new(executor),
-        classes: checkpoint.detector.classes.clone(),
-        preprocess: checkpoint.detector.preprocess.clone(),
-        nms: nms_from_spec(spec.nms()),
-    })
+#[cfg(not(feature = "training"))]
+fn open_checkpoint(path: &Path, _: Option<&Passphrase>, _: Option<&Checked>) -> Result<Model, Failure> {
+    Err(Failure::usage(format!(
+        "{}: a checkpoint, and this build only runs exported models; oxidet export on the computer that trained it writes one",
+        path.display()
+    )))
 }
 
 fn open_artifact(
@@ -123,14 +103,8 @@ pub fn read_artifact(path: &Path, passphrase: Option<&Passphrase>) -> Result<Art
     })
 }
 
-/// Makes an exported model ready to run on the processor.
-pub fn prepare(path: &Path, artifact: &Artifact) -> Result<Box<dyn Network>, Failure> {
-    let engine =
-        Cpu.prepare(artifact, &EngineOptions::default()).map_err(|error| engine::failure(path, &error))?;
-    session(path, &*engine)
-}
-
-fn session(path: &Path, engine: &dyn Engine) -> Result<Box<dyn Network>, Failure> {
+/// A session of an engine, for one thread; `path` is for messages.
+pub fn session(path: &Path, engine: &dyn Engine) -> Result<Box<dyn Network>, Failure> {
     Ok(engine.session().map_err(|error| engine::failure(path, &error))?)
 }
 

@@ -2,7 +2,7 @@
 
 pub mod squares;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{fs, io};
 
@@ -131,4 +131,16 @@ pub fn check_cases(folder: &Path, flags: &[&str]) {
     assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
     let cases = fs::read_dir(folder).expect("the folder is there").count();
     assert_eq!(text.lines().filter(|line| line.starts_with("ok ")).count(), cases, "{text}");
+}
+
+/// The library of ONNX Runtime that came with the peers' Python.
+///
+/// # Panics
+/// When there is none.
+pub fn onnxruntime_library() -> PathBuf {
+    let python = std::env::var("OXIDET_PEERS_PYTHON").expect("tests that call this are ignored without it");
+    let code = "import onnxruntime, pathlib; print(*pathlib.Path(onnxruntime.__file__).parent.glob('capi/libonnxruntime.so*'))";
+    let output = Command::new(python).args(["-c", code]).output().expect("Python runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    PathBuf::from(text.split_whitespace().next().expect("onnxruntime has a library"))
 }

@@ -5,11 +5,11 @@ use std::path::Path;
 use oxidet_graph::Checkpoint;
 use oxidet_proto::lint::Checked;
 
+use crate::checkpoint;
 use crate::cmd::evaluate::evaluate;
 use crate::columns::{Align, columns};
 use crate::data::DataArgs;
 use crate::exit::Failure;
-use crate::model;
 use crate::table;
 
 /// Average precision on the validation images.
@@ -21,8 +21,7 @@ pub struct Preview {
 impl Preview {
     /// Evaluates a network; `path` is for messages.
     pub fn of(path: &Path, spec: &Checked, checkpoint: &Checkpoint) -> Result<Self, Failure> {
-        let report =
-            evaluate(spec, &mut model::of_checkpoint(path, checkpoint, spec)?, &DataArgs::default())?;
+        let report = evaluate(spec, &mut checkpoint::model(path, checkpoint, spec)?, &DataArgs::default())?;
         Ok(Self { map: report.map, per_class: report.per_class.iter().map(|class| class.ap).collect() })
     }
 

@@ -2,7 +2,9 @@
 
 mod backdrop;
 mod colour;
+#[cfg(feature = "training")]
 pub mod data;
 pub mod scene;
 mod shape;
+#[cfg(feature = "training")]
 pub mod spec;

@@ -20,6 +20,7 @@ use super::bundle::{Bundle, is_encrypted};
 use crate::console;
 use crate::data::DataArgs;
 use crate::demo::scene;
+use crate::engine::EngineArgs;
 use crate::exit::Failure;
 use crate::files::{self, Staged};
 use crate::model;
@@ -104,7 +105,7 @@ impl ExportJob<'_> {
         let inputs = samples(self.spec, &self.checkpoint.detector.preprocess);
         let beside = |artifact: &Artifact, checkpoint: &Checkpoint| -> Result<Verification, Failure> {
             let bug = |error: &dyn fmt::Display| Failure::bug(error.to_string());
-            let mut exported = model::prepare(path, artifact)?;
+            let mut exported = model::session(path, &*EngineArgs::default().prepare(path, artifact)?)?;
             let mut reference =
                 Executor::new(&checkpoint.detector, &checkpoint.params).map_err(|e| bug(&e))?;
             let suppression = *artifact
