@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
@@ -46,14 +46,6 @@ pub fn read_head(path: &Path, len: u64) -> Result<Vec<u8>, Failure> {
     Ok(head)
 }
 
-/// Refuses to replace a file without `--force`.
-pub fn refuse_existing(path: &Path, force: bool) -> Result<(), Failure> {
-    if path.exists() && !force {
-        return Err(Failure::usage(format!("{} exists; --force replaces it", path.display())));
-    }
-    Ok(())
-}
-
 /// Writes a file whole or not at all; makes its folder.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     stage(path, bytes)?.commit()
@@ -61,11 +53,35 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
 
 /// Whether two paths are one file, or will be once they are written.
 pub fn is_same(a: &Path, b: &Path) -> bool {
-    let whole = |path: &Path| {
-        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        path.canonicalize().ok().or_else(|| Some(dir.canonicalize().ok()?.join(path.file_name()?)))
-    };
-    a == b || matches!((whole(a), whole(b)), (Some(a), Some(b)) if a == b)
+    identity(a) == identity(b)
+}
+
+/// The one path of a file that need not be there: links are followed as far as there is something to follow, and what is not there yet
+/// is made of names alone.
+fn identity(path: &Path) -> PathBuf {
+    let Ok(path) = std::path::absolute(path) else { return path.to_owned() };
+    let mut whole = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => drop(whole.pop()),
+            part => whole.push(part),
+        }
+        whole = whole.canonicalize().unwrap_or(whole);
+    }
+    whole
+}
+
+/// Whether files can be made in a file's folder; one that is not there yet will be made.
+pub fn check_writable(path: &Path) -> Result<(), Failure> {
+    let dir = folder(path);
+    if !dir.exists() {
+        return Ok(());
+    }
+    tempfile::tempfile_in(dir).map(drop).map_err(|error| Failure::output(dir, &error))
+}
+
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Writes a file under a temporary name beside its place; makes the folder. Dropped without a commit, nothing stays.
@@ -79,7 +95,7 @@ pub fn stage_with(
     write: impl FnOnce(&mut File) -> Result<(), Failure>,
 ) -> Result<Staged, Failure> {
     let failed = |error| Failure::output(path, &error);
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let dir = folder(path);
     create_dir(dir)?;
     let mut builder = tempfile::Builder::new();
     // Temporary files are private by default; a result is as readable as the user's umask allows.
@@ -107,5 +123,25 @@ impl Staged {
     pub fn commit(self) -> Result<(), Failure> {
         self.file.persist(&self.path).map_err(|error| Failure::output(&self.path, &error.error))?;
         Ok(())
+    }
+}
+
+/// A file to write: where, and what.
+pub type NewFile = (PathBuf, Vec<u8>);
+
+/// Files that are put in their places together, once all of them are written.
+#[derive(Default)]
+pub struct StagedFiles(Vec<Staged>);
+
+impl StagedFiles {
+    /// Writes one more.
+    pub fn add(&mut self, path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+        self.0.push(stage(path, bytes)?);
+        Ok(())
+    }
+
+    /// Moves all to their places, in the order in which they came.
+    pub fn commit(self) -> Result<(), Failure> {
+        self.0.into_iter().try_for_each(Staged::commit)
     }
 }

@@ -1,5 +1,8 @@
 //! The command line: arguments, terminal, exit codes. Everything a command does is done by the other crates.
 
+// What only commands that make models use stays with what it belongs to.
+#![cfg_attr(not(feature = "training"), allow(dead_code))]
+
 mod args;
 #[cfg(feature = "training")]
 mod calibration;
@@ -13,6 +16,7 @@ mod data;
 mod demo;
 mod engine;
 mod exit;
+mod file_plan;
 mod files;
 mod key;
 mod model;

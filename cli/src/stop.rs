@@ -9,6 +9,11 @@ use crate::exit::{Failure, INTERRUPTED};
 static STOP: AtomicBool = AtomicBool::new(false);
 static HANDLER: OnceLock<Result<(), String>> = OnceLock::new();
 
+/// Ends a command that has been asked to stop and has nothing to save.
+pub fn check() -> Result<(), Failure> {
+    if on_signal()?.load(Ordering::Relaxed) { Err(Failure::interrupted("stopped")) } else { Ok(()) }
+}
+
 /// A flag that the first signal sets; the second ends the program at once.
 pub fn on_signal() -> Result<&'static AtomicBool, Failure> {
     let handler = HANDLER.get_or_init(|| {

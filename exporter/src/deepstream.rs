@@ -11,9 +11,6 @@ use oxidet_proto::manifest::{ChannelOrder, Precision};
 
 use crate::{Deployment, DeploymentError, deepstream_reads};
 
-/// Name of the file.
-pub const NVINFER_FILE: &str = "nvinfer_config.txt";
-
 /// Detections of an image after which DeepStream's parser stops reading.
 pub const DEEPSTREAM_DETECTIONS: u32 = 200;
 
@@ -35,7 +32,7 @@ pub fn check_deepstream(tail: NmsTail, depth: u32) -> Result<(), DeploymentError
     Ok(())
 }
 
-/// The text of [`NVINFER_FILE`], to lie beside the model and `labels.txt`.
+/// The text of [`NVINFER_FILE`](oxidet_proto::manifest::NVINFER_FILE), to lie beside the model and `labels.txt`.
 ///
 /// # Errors
 /// [`DeploymentError`], when DeepStream cannot run the model.

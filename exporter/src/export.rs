@@ -6,16 +6,13 @@ use oxidet_graph::onnx::{self, Batch, FloatType, NmsTail, WriteError, WriteOptio
 use oxidet_graph::quantization::RangeError;
 use oxidet_graph::{Checkpoint, Detector, ParamsError, pass};
 use oxidet_proto::manifest::{
-    Calibration, ChannelOrder, Head, Letterbox, MANIFEST_VERSION, Manifest, Model, Network, Nms, Precision,
-    Preprocess, sha256_hex,
+    Calibration, ChannelOrder, Head, LABELS_FILE, Letterbox, MANIFEST_VERSION, Manifest, Model, Network, Nms,
+    Precision, Preprocess, sha256_hex,
 };
 use oxidet_proto::tensor_scales::TensorScales;
 use oxidet_vision::NmsConfig;
 
 use crate::Target;
-
-/// Name of the labels' file.
-pub const LABELS_FILE: &str = "labels.txt";
 
 /// How to export.
 #[derive(Clone, Debug, PartialEq)]

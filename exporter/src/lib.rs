@@ -13,11 +13,9 @@ mod target;
 mod triton;
 mod verify;
 
-pub use deepstream::{DEEPSTREAM_DETECTIONS, NVINFER_FILE, check_deepstream, nvinfer_config};
+pub use deepstream::{DEEPSTREAM_DETECTIONS, check_deepstream, nvinfer_config};
 pub use deployment::{Batches, Deployment, DeploymentError};
-pub use export::{
-    ExportError, ExportRequest, Exported, LABELS_FILE, export, tensor_scales, without_quantizers,
-};
+pub use export::{ExportError, ExportRequest, Exported, export, tensor_scales, without_quantizers};
 pub use quantizers::{QuantizersError, check_quantizers};
 pub use target::{Facts, HalfRoute, Int8Route, Target, UnfitTail, deepstream_reads};
 pub use triton::{TRITON_CACHE, TritonModel, triton_model};

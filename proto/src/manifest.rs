@@ -18,6 +18,10 @@ pub const MANIFEST_VERSION: u32 = 2;
 
 /// Name of the manifest's file.
 pub const MANIFEST_FILE: &str = "manifest.json";
+/// Name of the labels' file.
+pub const LABELS_FILE: &str = "labels.txt";
+/// Name of DeepStream's configuration.
+pub const NVINFER_FILE: &str = "nvinfer_config.txt";
 
 /// Everything about an exported model that is not in its weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -15,6 +15,7 @@ use oxidet_vision::Preprocess;
 use super::{Calibration, Inputs};
 use crate::console;
 use crate::exit::Failure;
+use crate::file_plan::FilePlan;
 use crate::files;
 
 /// What to measure ranges on, and how.
@@ -33,12 +34,12 @@ pub struct CalibrationArgs {
     /// Images per batch; only their number counts
     #[arg(long = "batch_size", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     batch_size: Option<u32>,
-    /// How ranges are chosen: entropy, minmax, mse or percentile (percentile:99.99)
-    #[arg(long, value_name = "METHOD", default_value_t = Method::Entropy)]
-    method: Method,
-    /// Draws the images
-    #[arg(long = "calibration-seed", value_name = "N", default_value_t = 0)]
-    seed: u64,
+    /// How ranges are chosen: entropy, minmax, mse or percentile (percentile:99.99) [default: entropy]
+    #[arg(long, value_name = "METHOD")]
+    method: Option<Method>,
+    /// Draws the images [default: 0]
+    #[arg(long = "calibration-seed", value_name = "N")]
+    seed: Option<u64>,
     /// Layers that stay out of INT8: a name a line, as calibrate --layer-report writes them
     #[arg(long = "fp16_layers", value_name = "FILE")]
     fp16_layers: Option<PathBuf>,
@@ -52,15 +53,39 @@ impl CalibrationArgs {
 
     /// An option that only counts when something is calibrated.
     pub fn idle_option(&self) -> Option<&'static str> {
-        [
+        let others = [
             ("--cal_image_dir", self.image_dir.is_some()),
             ("--cal_data_file", self.data_file.is_some()),
+            ("--fp16_layers", self.fp16_layers.is_some()),
+        ];
+        others.into_iter().find_map(|(name, given)| given.then_some(name)).or(self.measuring_option())
+    }
+
+    /// An option about measuring, which ranges that are there already leave nothing to.
+    pub fn measuring_option(&self) -> Option<&'static str> {
+        [
             ("--batches", self.batches.is_some()),
             ("--batch_size", self.batch_size.is_some()),
-            ("--fp16_layers", self.fp16_layers.is_some()),
+            ("--method", self.method.is_some()),
+            ("--calibration-seed", self.seed.is_some()),
         ]
         .into_iter()
         .find_map(|(name, given)| given.then_some(name))
+    }
+
+    /// Adds the files that calibrating reads and writes.
+    pub fn check_files(&self, plan: &mut FilePlan) -> Result<(), Failure> {
+        if let Some(path) = &self.fp16_layers {
+            plan.reads(path);
+        }
+        match &self.data_file {
+            Some(path) if self.image_dir.is_some() => plan.writes(path),
+            Some(path) => {
+                plan.reads(path);
+                Ok(())
+            }
+            None => Ok(()),
+        }
     }
 
     /// The layers that stay in float.
@@ -79,7 +104,14 @@ impl CalibrationArgs {
     ) -> Result<Calibration, Failure> {
         let float_layers = self.float_layers()?;
         let inputs = self.inputs(&checkpoint.detector.preprocess, spec)?;
-        Calibration::measure(checkpoint, spec, tail, self.method, inputs, float_layers)
+        Calibration::measure(
+            checkpoint,
+            spec,
+            tail,
+            self.method.unwrap_or(Method::Entropy),
+            inputs,
+            float_layers,
+        )
     }
 
     fn batch_size(&self) -> usize {
@@ -112,7 +144,7 @@ impl CalibrationArgs {
                 all.len()
             ));
         }
-        let mut chosen = epoch_order(self.seed, 0, all.len());
+        let mut chosen = epoch_order(self.seed.unwrap_or(0), 0, all.len());
         chosen.truncate(asked);
         console::info(&format!("calibrating on {} of {} images: {from}", chosen.len(), all.len()));
         let paths = chosen.into_iter().map(|at| all[at].clone()).collect();

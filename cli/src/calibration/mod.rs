@@ -15,7 +15,9 @@ use oxidet_calib::{
 use oxidet_graph::onnx::NmsTail;
 use oxidet_graph::quantization::LEAST_AMAX;
 use oxidet_graph::{Checkpoint, nms_from_spec, pass};
-use oxidet_proto::calibration_cache::{Algorithm, CacheHeader, CalibrationCache, TensorRtVersion};
+use oxidet_proto::calibration_cache::{
+    Algorithm, CacheEntry, CacheHeader, CalibrationCache, TensorRtVersion,
+};
 use oxidet_proto::calibration_record::CalibrationRecord;
 use oxidet_proto::lint::Checked;
 use oxidet_proto::manifest::sha256_hex;
@@ -27,9 +29,10 @@ pub use args::CalibrationArgs;
 use inputs::Inputs;
 pub use preview::Preview;
 
+use crate::cmd::inspect::{exported_tensors, list};
 use crate::console;
 use crate::exit::Failure;
-use crate::files;
+use crate::files::{self, NewFile};
 use crate::progress;
 
 /// Images that the layer report compares networks on.
@@ -112,30 +115,21 @@ impl Calibration {
         let name = path.to_string_lossy();
         let cache =
             CalibrationCache::parse(&name, &bytes).map_err(|error| Failure::data(error.to_string()))?;
-        let beside = record_path(path);
-        let record = if beside.exists() {
-            let record = CalibrationRecord::parse(&beside.to_string_lossy(), &files::read_text(&beside)?)
-                .map_err(|error| Failure::data(error.to_string()))?;
-            if !record.is_of(&bytes) {
-                return Err(Failure::data(format!(
-                    "{name} is not the cache that {} tells of; calibrate again, or remove the latter if the cache is right",
-                    beside.display()
-                )));
-            }
+        let record = record_of(path)?;
+        if let Some(record) = &record {
             if let Some(change) = record.change(&fingerprint(&checkpoint)) {
                 return Err(Failure::data(format!(
                     "{name} was measured on another network: {change}; calibrate again (oxidet calibrate, or another \
                      --cal_cache_file)"
                 )));
             }
-            Some(record)
         } else {
             console::info(&format!(
                 "{name}: there is no {} to tell what it was measured on; its names are compared, not its network",
-                beside.display()
+                record_path(path).display()
             ));
-            None
-        };
+            compare_names(&name, &cache, &checkpoint)?;
+        }
         let ranges = cache.entries().iter().map(|entry| (entry.tensor().to_owned(), entry.amax())).collect();
         Ok(Self { checkpoint, ranges, float_layers, record, measured: None })
     }
@@ -169,21 +163,26 @@ impl Calibration {
         self.ranges.iter().filter(|(_, amax)| *amax > 0.0).cloned().collect()
     }
 
-    /// Writes TensorRT's cache for a version of it, and its record beside it; returns the number of tensors. TensorRT's tools and nvinfer
-    /// read caches of entropy calibration only, so that is what the header says of every method.
-    pub fn write_cache(&self, path: &Path, version: TensorRtVersion) -> Result<usize, Failure> {
+    /// TensorRT's cache for a version of it and the record beside it, to be written, and the number of tensors. TensorRT's tools and
+    /// nvinfer read caches of entropy calibration only, so that is what the header says of every method.
+    pub fn cache_files(
+        &self,
+        path: &Path,
+        version: TensorRtVersion,
+    ) -> Result<(usize, Vec<NewFile>), Failure> {
         let header = CacheHeader::TensorRt { number: version.number(), algorithm: Algorithm::Entropy2 };
         let mut cache = CalibrationCache::new(header);
         for (tensor, amax) in &self.ranges {
             cache.push_amax(tensor, amax.max(LEAST_AMAX)).map_err(|error| Failure::bug(error.to_string()))?;
         }
         let text = cache.to_text();
+        let mut files = Vec::new();
         if let Some(record) = &self.record {
             let record = CalibrationRecord { cache_sha256: sha256_hex(text.as_bytes()), ..record.clone() };
-            files::write(&record_path(path), record.to_json().as_bytes())?;
+            files.push((record_path(path), record.to_json().into_bytes()));
         }
-        files::write(path, text.as_bytes())?;
-        Ok(cache.entries().len())
+        files.push((path.to_owned(), text.into_bytes()));
+        Ok((cache.entries().len(), files))
     }
 
     pub fn scales(&self) -> TensorScales {
@@ -240,6 +239,53 @@ impl Calibration {
     pub fn leave_in_float(&mut self, layers: impl IntoIterator<Item = String>) {
         self.float_layers.extend(layers);
     }
+}
+
+/// The record beside a cache; none where there is none.
+///
+/// It must be of this cache.
+pub fn record_of(cache: &Path) -> Result<Option<CalibrationRecord>, Failure> {
+    let beside = record_path(cache);
+    if !beside.exists() {
+        return Ok(None);
+    }
+    let record = CalibrationRecord::parse(&beside.to_string_lossy(), &files::read_text(&beside)?)
+        .map_err(|error| Failure::data(error.to_string()))?;
+    if record.is_of(&files::read(cache)?) {
+        return Ok(Some(record));
+    }
+    Err(Failure::data(format!(
+        "{} is not the cache that {} tells of; calibrate again, or remove the latter if the cache is right",
+        cache.display(),
+        beside.display()
+    )))
+}
+
+/// Tells of names in a cache that no tensor of the network has; when none fits, it is the cache of another network.
+fn compare_names(name: &str, cache: &CalibrationCache, checkpoint: &Checkpoint) -> Result<(), Failure> {
+    let own = exported_tensors(checkpoint).map_err(|error| Failure::data(error.to_string()))?;
+    let entries = cache.entries().iter().map(CacheEntry::tensor);
+    let unknown: Vec<&str> = entries.filter(|tensor| !own.iter().any(|own| own == tensor)).collect();
+    if unknown.len() == cache.entries().len() {
+        return Err(Failure::data(format!(
+            "{name} is the cache of another network: no tensor of this one has a name that is in it"
+        )));
+    }
+    if !unknown.is_empty() {
+        console::warn(&format!("{name}: no tensor of the network is called {}", list(&unknown)));
+    }
+    Ok(())
+}
+
+/// Refuses to write a cache for a TensorRT that reads none.
+pub fn check_cache_version(version: TensorRtVersion) -> Result<(), Failure> {
+    if version.major() < 11 {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "--trt {version}: TensorRT 11 and later read no calibration caches; oxidet export --data_type int8 --target trt11 writes a model \
+         that holds its ranges (Q/DQ)"
+    )))
 }
 
 /// Where the record of a cache is.

@@ -1,6 +1,6 @@
 //! `oxidet calibrate`
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use oxidet_calib::LayerReport;
@@ -10,11 +10,12 @@ use oxidet_proto::lint::Verb;
 use oxidet_proto::precision_list;
 use oxidet_trainer::checkpoint_file::read_checkpoint;
 
-use crate::calibration::{CalibrationArgs, Preview};
+use crate::calibration::{CalibrationArgs, Preview, check_cache_version, record_path};
 use crate::columns::{Align, columns};
 use crate::console;
 use crate::exit::Failure;
-use crate::files;
+use crate::file_plan::FilePlan;
+use crate::files::{self, StagedFiles};
 use crate::key::KeyArgs;
 use crate::model;
 use crate::numbers;
@@ -52,7 +53,7 @@ pub struct CalibrateArgs {
     #[arg(long)]
     preview: bool,
     /// With --preview: fail (exit code 1) when INT8 loses more mAP than this
-    #[arg(long = "max-drop", value_name = "MAP", requires = "preview")]
+    #[arg(long = "max-drop", value_name = "MAP", requires = "preview", value_parser = drop_of_map)]
     max_drop: Option<f64>,
     /// Leave one tensor after the other in float, show what each costs, and write the layers that are worth it, for --fp16_layers
     #[arg(long = "layer-report", value_name = "FILE")]
@@ -64,8 +65,16 @@ pub struct CalibrateArgs {
     calibration: CalibrationArgs,
 }
 
+/// A loss of average precision.
+fn drop_of_map(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(drop) if (0.0..=1.0).contains(&drop) => Ok(drop),
+        _ => Err("a number from 0 to 1 is needed".into()),
+    }
+}
+
 pub fn run(args: &CalibrateArgs) -> Result<(), Failure> {
-    args.check_outputs()?;
+    args.check_files()?;
     let checkpoint = read_checkpoint(&args.model, args.key.passphrase()?.as_ref())?;
     if checkpoint.detector.graph.is_quantized() {
         return Err(Failure::usage(format!(
@@ -77,17 +86,18 @@ pub fn run(args: &CalibrateArgs) -> Result<(), Failure> {
     model::check_fits(&args.model, &checkpoint.detector.classes, &checkpoint.detector.preprocess, &spec)?;
     let mut calibration = args.calibration.measure(&checkpoint, &spec, NmsTail::Batched)?;
     drop(checkpoint);
-    let tensors = calibration.write_cache(&args.cache, args.trt)?;
-    console::print(&format!(
-        "{}: ranges of {tensors} tensors for TensorRT {}",
-        args.cache.display(),
-        args.trt
-    ));
+    let mut staged = StagedFiles::default();
+    let (tensors, files) = calibration.cache_files(&args.cache, args.trt)?;
+    files.iter().try_for_each(|(path, bytes)| staged.add(path, bytes))?;
+    let mut told =
+        vec![format!("{}: ranges of {tensors} tensors for TensorRT {}", args.cache.display(), args.trt)];
     if let Some(path) = &args.json {
         let scales = calibration.scales();
-        files::write(path, scales.to_json().as_bytes())?;
-        console::print(&format!("{}: ranges of {} tensors", path.display(), scales.tensor_scales.len()));
+        staged.add(path, scales.to_json().as_bytes())?;
+        told.push(format!("{}: ranges of {} tensors", path.display(), scales.tensor_scales.len()));
     }
+    staged.commit()?;
+    told.iter().for_each(|line| console::print(line));
     let float =
         if args.preview { Some(Preview::of(&args.model, &spec, &calibration.checkpoint)?) } else { None };
     let mut int8 = None;
@@ -127,21 +137,13 @@ pub fn run(args: &CalibrateArgs) -> Result<(), Failure> {
 }
 
 impl CalibrateArgs {
-    fn check_outputs(&self) -> Result<(), Failure> {
-        let outputs: Vec<&Path> = [Some(&self.cache), self.json.as_ref(), self.layer_report.as_ref()]
-            .into_iter()
-            .flatten()
-            .map(PathBuf::as_path)
-            .collect();
-        for (at, path) in outputs.iter().enumerate() {
-            if files::is_same(path, &self.model)
-                || outputs[..at].iter().any(|other| files::is_same(path, other))
-            {
-                return Err(Failure::usage(format!("{}: two files would have this name", path.display())));
-            }
-            files::refuse_existing(path, self.force)?;
-        }
-        Ok(())
+    fn check_files(&self) -> Result<(), Failure> {
+        check_cache_version(self.trt)?;
+        let mut plan = FilePlan::new(self.force, [&self.model].into_iter().chain(&self.spec));
+        self.calibration.check_files(&mut plan)?;
+        plan.writes(&self.cache)?;
+        plan.writes(&record_path(&self.cache))?;
+        self.json.iter().chain(&self.layer_report).try_for_each(|path| plan.writes(path))
     }
 }
 

@@ -119,7 +119,7 @@ pub fn run(args: &DemoArgs) -> Result<(), Failure> {
     };
     let bundle = export::Bundle::new(job.target, job.tail);
     for (name, key) in [("model.onnx", None), ("model.etlt", Some(&passphrase))] {
-        let checked = job.stage(&dir.join(name), key, true)?.commit(&bundle)?;
+        let checked = job.stage(&dir.join(name), key)?.commit(&bundle)?;
         console::print(&format!("{name}: {checked}"));
     }
 

@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::console;
 use crate::exit::Failure;
+use crate::file_plan::FilePlan;
 use crate::files;
 use crate::key::KeyArgs;
 use crate::model::is_checkpoint;
@@ -162,16 +163,7 @@ impl Files {
             if other == self.input { self.input.with_extension(format!("{word}.{ending}")) } else { other }
         };
         let output = self.output.clone().unwrap_or_else(beside);
-        let shown = output.display();
-        if files::is_same(&self.input, &output) {
-            return Err(Failure::usage(format!("{shown} is the file to read; name another with -o")));
-        }
-        if output.is_dir() {
-            return Err(Failure::usage(format!("{shown} is a folder; name a file with -o")));
-        }
-        if output.exists() && !self.force {
-            return Err(Failure::usage(format!("{shown} exists; --force replaces it")));
-        }
+        FilePlan::new(self.force, [&self.input]).writes(&output)?;
         Ok(output)
     }
 

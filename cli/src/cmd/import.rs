@@ -11,6 +11,7 @@ use oxidet_trainer::weights::load_file;
 
 use crate::console;
 use crate::exit::Failure;
+use crate::file_plan::FilePlan;
 use crate::files;
 use crate::key::KeyArgs;
 use crate::spec;
@@ -43,9 +44,7 @@ pub struct ImportArgs {
 }
 
 pub fn run(args: &ImportArgs) -> Result<(), Failure> {
-    if args.output.exists() && !args.force {
-        return Err(Failure::usage(format!("{} exists; --force replaces it", args.output.display())));
-    }
+    FilePlan::new(args.force, [&args.model, &args.spec]).writes(&args.output)?;
     let spec = spec::read(&args.spec, Verb::Import, false)?;
     let passphrase = args.key.passphrase()?;
     let detector = build(&NetConfig::from_spec(&spec)).map_err(|error| Failure::usage(error.to_string()))?;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use oxidet_proto::container::{self, ContainerError, Kind, Passphrase, Sniffed};
+use oxidet_proto::manifest::{LABELS_FILE, NVINFER_FILE};
 use oxidet_proto::manifest::{MANIFEST_FILE, Manifest, sha256_hex, sha256_hex_of};
 use oxidet_proto::signature::{PublicKey, SIGNATURE_FILE};
 
@@ -14,7 +15,7 @@ use crate::key::KeyArgs;
 
 /// Check that an exported model and the files beside it are those of its manifest
 ///
-/// A line for each file: ok, changed or missing. The exit code is 1 when one is not ok, or when the signature is not that of the key.
+/// A line for each file: ok, changed, missing, or, of a file that programs look for beside a model, not in the manifest. The exit code is 1 when one is not ok, or when the signature is not that of the key.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     oxidet verify exported\n  \
@@ -33,11 +34,12 @@ pub struct VerifyArgs {
 
 pub fn run(args: &VerifyArgs) -> Result<(), Failure> {
     let path = if args.path.is_dir() { args.path.join(MANIFEST_FILE) } else { args.path.clone() };
-    let text = files::read_text(&path)?;
+    let text = String::from_utf8(files::read(&path)?)
+        .map_err(|_| Failure::data(format!("{}: not a manifest: it is not text", path.display())))?;
     let signed = check_signature(args, &path, &text)?;
     let manifest =
         Manifest::parse(&path.to_string_lossy(), &text).map_err(|error| Failure::data(error.to_string()))?;
-    let folder = path.parent().unwrap_or(Path::new(""));
+    let folder = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
 
     let model = folder.join(&manifest.model.file);
     let digest =
@@ -53,6 +55,11 @@ pub fn run(args: &VerifyArgs) -> Result<(), Failure> {
         };
         states.push((name, State::of(digest, expected)));
     }
+    // Programs look for these beside the model, whether the manifest knows of them or not.
+    let looked_for = [LABELS_FILE, NVINFER_FILE].map(str::to_owned);
+    let planted =
+        looked_for.iter().filter(|name| !manifest.files.contains_key(*name) && folder.join(name).exists());
+    states.extend(planted.map(|name| (name, State::Unlisted)));
     for (name, state) in &states {
         console::print(&format!("{name}: {}", state.name()));
     }
@@ -64,7 +71,7 @@ pub fn run(args: &VerifyArgs) -> Result<(), Failure> {
     if wrong.is_empty() {
         return Ok(());
     }
-    Err(Failure::no(format!("{}: not as its manifest says: {}", folder.join("").display(), wrong.join(", "))))
+    Err(Failure::no(format!("{}: not as its manifest says: {}", folder.display(), wrong.join(", "))))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -72,6 +79,7 @@ enum State {
     Ok,
     Changed,
     Missing,
+    Unlisted,
 }
 
 impl State {
@@ -88,6 +96,7 @@ impl State {
             Self::Ok => "ok",
             Self::Changed => "changed",
             Self::Missing => "missing",
+            Self::Unlisted => "not in the manifest",
         }
     }
 }

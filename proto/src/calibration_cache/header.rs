@@ -34,6 +34,11 @@ impl TensorRtVersion {
         if major < 10 { major * 1000 + minor * 100 + patch } else { major * 10_000 + minor * 100 + patch }
     }
 
+    /// Its first number.
+    pub fn major(self) -> u32 {
+        self.major
+    }
+
     /// The version of a number; none where it has none, such as 11303, which TAO's writer makes of 10.13.3.
     pub fn from_number(number: u32) -> Option<Self> {
         let unit = if number < 10_000 { 1000 } else { 10_000 };

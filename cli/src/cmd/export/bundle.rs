@@ -5,18 +5,20 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use oxidet_exporter::{
-    Batches, DEEPSTREAM_DETECTIONS, Deployment, DeploymentError, LABELS_FILE, NVINFER_FILE, TRITON_CACHE,
-    Target, TritonModel, check_deepstream, nvinfer_config, triton_model,
+    Batches, DEEPSTREAM_DETECTIONS, Deployment, DeploymentError, TRITON_CACHE, Target, TritonModel,
+    check_deepstream, nvinfer_config, triton_model,
 };
-use oxidet_graph::onnx::NmsTail;
-use oxidet_proto::manifest::{MANIFEST_FILE, Manifest, sha256_hex, sha256_hex_of};
+use oxidet_graph::onnx::{Batch, NmsTail};
+use oxidet_proto::manifest::{LABELS_FILE, MANIFEST_FILE, Manifest, NVINFER_FILE, sha256_hex, sha256_hex_of};
 use oxidet_proto::onnx;
 use oxidet_proto::signature::{PrivateKey, SIGNATURE_FILE};
 use zeroize::Zeroizing;
 
 use crate::console;
 use crate::exit::Failure;
-use crate::files;
+use crate::file_plan::FilePlan;
+use crate::files::{self, NewFile, Staged, StagedFiles};
+use crate::stop;
 
 /// Options about programs that run the model.
 #[derive(Args, Debug)]
@@ -51,9 +53,14 @@ impl BundleArgs {
             deepstream: self.deepstream,
             triton: self.triton.clone(),
             batches: self.batches()?,
+            sized: self.is_sized() && (self.deepstream || self.triton.is_some()),
             key: self.sign_key.as_deref().map(read_key).transpose()?,
             ..Bundle::new(target, tail)
         })
+    }
+
+    fn is_sized(&self) -> bool {
+        self.min_batch.is_some() || self.opt_batch.is_some() || self.max_batch.is_some()
     }
 
     fn batches(&self) -> Result<Batches, Failure> {
@@ -65,8 +72,7 @@ impl BundleArgs {
                 "--min_batch_size {min}, --opt_batch_size {opt} and --max_batch_size {max} must not decrease in this order"
             )));
         }
-        let sized = self.min_batch.is_some() || self.opt_batch.is_some() || self.max_batch.is_some();
-        if sized && !self.deepstream && self.triton.is_none() {
+        if self.is_sized() && !self.deepstream && self.triton.is_none() {
             console::warn(
                 "--min_batch_size, --opt_batch_size and --max_batch_size have no effect without --gen_ds_config or --triton: no \
                  engine is built here",
@@ -102,10 +108,14 @@ pub struct Bundle {
     deepstream: bool,
     triton: Option<PathBuf>,
     batches: Batches,
+    /// Whether the batches were asked for.
+    sized: bool,
     key: Option<PrivateKey>,
-    /// Files about the model's ranges, where there are any; those in its folder are listed in the manifest.
+    /// Files about the model's ranges that are there already.
     pub ranges: Vec<PathBuf>,
-    /// The one of them that engines are built with.
+    /// Those that are written with the model.
+    pub new_ranges: Vec<NewFile>,
+    /// The one of both that engines are built with.
     pub cache: Option<PathBuf>,
 }
 
@@ -118,20 +128,51 @@ impl Bundle {
             deepstream: false,
             triton: None,
             batches: Batches::default(),
+            sized: false,
             key: None,
             ranges: Vec::new(),
+            new_ranges: Vec::new(),
             cache: None,
         }
     }
 
+    /// Whether the model's own batch is that of the engines.
+    pub fn check_batch(&self, batch: Batch) -> Result<(), Failure> {
+        match batch {
+            Batch::Static(images)
+                if self.sized && self.batches != Batches { min: images, opt: images, max: images } =>
+            {
+                Err(Failure::usage(format!(
+                    "--static_batch_size {images}: engines of this model take {images} images and no other number; leave out \
+                     --min_batch_size, --opt_batch_size and --max_batch_size, or --static_batch_size"
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Whether the programs can run the model, and their files be where they are to be; asked before the work begins.
-    pub fn check(&self, output: &Path, depth: u8, cache: Option<&Path>, force: bool) -> Result<(), Failure> {
+    pub fn check(
+        &self,
+        output: &Path,
+        depth: u8,
+        cache: Option<&Path>,
+        plan: &mut FilePlan,
+    ) -> Result<(), Failure> {
+        let place = |name: &str| output.with_file_name(name);
+        let old = Former::beside(output);
+        plan.replaces(&place(LABELS_FILE), old.wrote(LABELS_FILE))?;
+        plan.replaces(&place(MANIFEST_FILE), old.manifest.is_some())?;
+        if self.key.is_some() {
+            plan.replaces(&place(SIGNATURE_FILE), old.manifest.is_some())?;
+        }
         if self.deepstream {
             check_deepstream(self.tail, depth.into()).map_err(|error| refused("--gen_ds_config", &error))?;
-            if let Some(cache) = cache.filter(|cache| beside(output, cache).is_none()) {
+            plan.replaces(&place(NVINFER_FILE), old.wrote(NVINFER_FILE))?;
+            if let Some(path) = cache.filter(|path| beside(output, path).is_none()) {
                 return Err(Failure::usage(format!(
                     "--gen_ds_config: {} must be in the model's folder, where nvinfer looks for it",
-                    cache.display()
+                    path.display()
                 )));
             }
         }
@@ -139,37 +180,57 @@ impl Bundle {
             if is_encrypted(output) {
                 return Err(refused("--triton", &DeploymentError::Encrypted));
             }
-            files::refuse_existing(&repository.join(output.file_stem().unwrap_or_default()), force)?;
+            let folder = repository.join(output.file_stem().unwrap_or_default());
+            if let Some(file) = [repository, &folder].into_iter().find(|path| path.exists() && !path.is_dir())
+            {
+                return Err(Failure::usage(format!("--triton: {} is a file; name a folder", file.display())));
+            }
+            plan.writes_folder(&folder)?;
         }
         Ok(())
     }
 
-    /// Writes all of it; `model` is the model's file, still to be put in place by `commit`.
+    /// Writes all of it beside its places, and puts it there together, the model last.
     pub fn write(
         &self,
         output: &Path,
+        staged_model: Staged,
         model: &[u8],
         labels: &str,
         mut manifest: Manifest,
-        commit: impl FnOnce() -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        for path in self.ranges.iter().filter(|path| path.exists()) {
+        for path in &self.ranges {
             if let Some(name) = beside(output, path) {
                 let (file, _) = files::open(path)?;
                 let digest = sha256_hex_of(file).map_err(|error| Failure::io(path, &error))?;
                 manifest.files.insert(name, digest);
             }
         }
+        let mut files = StagedFiles::default();
+        for (path, bytes) in &self.new_ranges {
+            files.add(path, bytes)?;
+            if let Some(name) = beside(output, path) {
+                manifest.files.insert(name, sha256_hex(bytes));
+            }
+        }
         let nvinfer = self.nvinfer(output, &mut manifest)?;
         let triton = self.triton(&manifest, model)?;
         let place = |name: &str| output.with_file_name(name);
-        files::write(&place(LABELS_FILE), labels.as_bytes())?;
+        files.add(&place(LABELS_FILE), labels.as_bytes())?;
         if let Some(text) = nvinfer {
-            files::write(&place(NVINFER_FILE), text.as_bytes())?;
+            files.add(&place(NVINFER_FILE), text.as_bytes())?;
         }
-        self.write_manifest(&place(MANIFEST_FILE), &manifest)?;
-        commit()?;
-        triton.map_or(Ok(()), |(folder, triton)| self.write_triton(&folder, &triton, model, labels))
+        self.stage_manifest(&place(MANIFEST_FILE), &manifest, &mut files)?;
+        if let Some((folder, triton)) = &triton {
+            self.stage_triton(folder, triton, model, labels, &mut files)?;
+        }
+        stop::check()?;
+        if self.key.is_none() {
+            remove_former_signature(&place(MANIFEST_FILE), &manifest)?;
+        }
+        files.commit()?;
+        staged_model.commit()?;
+        triton.map_or(Ok(()), |(folder, triton)| self.tell_of_triton(&folder, &triton))
     }
 
     fn deployment<'a>(&self, manifest: &'a Manifest, cache: Option<&'a str>) -> Deployment<'a> {
@@ -210,42 +271,56 @@ impl Bundle {
         Ok(Some((repository.join(&model.name), model)))
     }
 
-    /// The manifest, and its signature. That of another manifest would only say that this one is wrong.
-    fn write_manifest(&self, path: &Path, manifest: &Manifest) -> Result<(), Failure> {
+    /// The manifest, and its signature.
+    fn stage_manifest(
+        &self,
+        path: &Path,
+        manifest: &Manifest,
+        files: &mut StagedFiles,
+    ) -> Result<(), Failure> {
         let json = manifest.to_json();
-        let signature = path.with_file_name(SIGNATURE_FILE);
-        let Some(key) = &self.key else {
-            let is_same = fs::read(path).is_ok_and(|old| old == json.as_bytes());
-            if signature.exists() && !is_same {
-                fs::remove_file(&signature).map_err(|error| Failure::output(&signature, &error))?;
-                console::warn(&format!(
-                    "{} was of the manifest before this one, and is removed; --sign-key signs the new one",
-                    signature.display()
-                ));
-            }
-            return files::write(path, json.as_bytes());
-        };
-        files::write(path, json.as_bytes())?;
-        files::write(&signature, &key.sign(json.as_bytes()))
+        files.add(path, json.as_bytes())?;
+        match &self.key {
+            Some(key) => files.add(&path.with_file_name(SIGNATURE_FILE), &key.sign(json.as_bytes())),
+            None => Ok(()),
+        }
     }
 
-    fn write_triton(
+    fn stage_triton(
         &self,
         folder: &Path,
         triton: &TritonModel,
         model: &[u8],
         labels: &str,
+        files: &mut StagedFiles,
     ) -> Result<(), Failure> {
-        files::write(&folder.join(triton.onnx_path), model)?;
-        files::write(&folder.join(LABELS_FILE), labels.as_bytes())?;
+        files.add(&folder.join(triton.onnx_path), model)?;
+        files.add(&folder.join(LABELS_FILE), labels.as_bytes())?;
         if let Some(cache) = self.cache.as_ref().filter(|_| triton.needs_cache) {
-            files::write(&folder.join(TRITON_CACHE), &files::read(cache)?)?;
+            let new = self.new_ranges.iter().find(|(path, _)| path == cache);
+            let bytes = new.map_or_else(|| files::read(cache), |(_, bytes)| Ok(bytes.clone()))?;
+            files.add(&folder.join(TRITON_CACHE), &bytes)?;
         }
-        files::write(&folder.join("config.pbtxt"), triton.config.as_bytes())?;
+        files.add(&folder.join("config.pbtxt"), triton.config.as_bytes())
+    }
+
+    fn tell_of_triton(&self, folder: &Path, triton: &TritonModel) -> Result<(), Failure> {
+        // Of a model for another target that was here before.
+        let left_over = [
+            ("1/model.onnx", triton.onnx_path != "1/model.onnx"),
+            ("model.onnx", triton.onnx_path != "model.onnx"),
+            (TRITON_CACHE, !triton.needs_cache),
+        ];
+        for path in left_over.iter().filter(|(_, stale)| *stale).map(|(name, _)| folder.join(name)) {
+            if path.exists() {
+                fs::remove_file(&path).map_err(|error| Failure::output(&path, &error))?;
+            }
+        }
         match &triton.build {
             Some(build) => console::print(&format!(
-                "{0}: a Triton model without its engine; on the server: cd {0} && {build}",
-                folder.display()
+                "{}: a Triton model without its engine; on the server: cd {} && {build}",
+                folder.display(),
+                shell_quoted(&folder.to_string_lossy())
             )),
             None => console::print(&format!("{}: a Triton model", folder.display())),
         }
@@ -255,6 +330,52 @@ impl Bundle {
         }
         Ok(())
     }
+}
+
+/// What an earlier export has left in a model's folder.
+struct Former {
+    dir: PathBuf,
+    manifest: Option<Manifest>,
+}
+
+impl Former {
+    fn beside(output: &Path) -> Self {
+        let path = output.with_file_name(MANIFEST_FILE);
+        let text = fs::read_to_string(&path).ok();
+        let manifest = text.and_then(|text| Manifest::parse(&path.to_string_lossy(), &text).ok());
+        Self { dir: path.with_file_name(""), manifest }
+    }
+
+    /// Whether a file is as it was written then.
+    fn wrote(&self, name: &str) -> bool {
+        let digest = self.manifest.as_ref().and_then(|manifest| manifest.files.get(name));
+        let bytes = fs::read(self.dir.join(name)).ok();
+        matches!((digest, bytes), (Some(digest), Some(bytes)) if sha256_hex(&bytes) == *digest)
+    }
+}
+
+/// A signature of another manifest would only say that this one is wrong.
+fn remove_former_signature(path: &Path, manifest: &Manifest) -> Result<(), Failure> {
+    let signature = path.with_file_name(SIGNATURE_FILE);
+    let is_same = fs::read(path).is_ok_and(|old| old == manifest.to_json().as_bytes());
+    if is_same || !signature.exists() {
+        return Ok(());
+    }
+    fs::remove_file(&signature).map_err(|error| Failure::output(&signature, &error))?;
+    console::warn(&format!(
+        "{} was of the manifest before this one, and is removed; --sign-key signs the new one",
+        signature.display()
+    ));
+    Ok(())
+}
+
+/// A word as a shell reads it.
+fn shell_quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:,@".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 /// Whether a model of this name is encrypted.

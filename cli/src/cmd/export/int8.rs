@@ -5,16 +5,17 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use oxidet_exporter::{Int8Route, Target, tensor_scales, without_quantizers};
 use oxidet_graph::Checkpoint;
-use oxidet_graph::onnx::NmsTail;
+use oxidet_graph::onnx::{NmsTail, QUANTIZED_OPSET};
 use oxidet_proto::calibration_cache::TensorRtVersion;
 use oxidet_proto::lint::Checked;
 use oxidet_proto::manifest;
+use oxidet_proto::tensor_scales::TensorScales;
 
 use super::DataType;
-use crate::calibration::{Calibration, CalibrationArgs, record_path};
+use crate::calibration::{Calibration, CalibrationArgs, check_cache_version, record_path};
 use crate::console;
 use crate::exit::Failure;
-use crate::files;
+use crate::file_plan::FilePlan;
 
 /// Name of the original's cache.
 const CACHE: &str = "cal.bin";
@@ -48,8 +49,8 @@ pub(super) struct Purpose<'a> {
     pub data_type: Option<DataType>,
     pub target: Target,
     pub tail: NmsTail,
-    /// Whether files may be replaced.
-    pub force: bool,
+    /// The opset that is asked for.
+    pub opset: Option<i64>,
     /// The model's file.
     pub output: &'a Path,
 }
@@ -90,24 +91,10 @@ impl Plan {
         self.cache.as_ref().map(|(path, _)| path.clone()).or_else(|| self.existing.clone())
     }
 
-    /// All files about the ranges.
-    pub fn files(&self) -> Vec<PathBuf> {
-        let record = self.cache_file().map(|path| record_path(&path));
-        self.cache_file().into_iter().chain(record).chain(self.json.clone()).collect()
-    }
-
-    /// Whether a file beside the model would take the place of another.
-    pub fn check_files(&self, mut taken: Vec<PathBuf>) -> Result<(), Failure> {
-        for path in self.cache.iter().map(|(path, _)| path).chain(&self.json) {
-            if taken.iter().any(|taken| files::is_same(path, taken)) {
-                return Err(Failure::usage(format!(
-                    "{}: the ranges and another file would have this name, and one would be lost; give the ranges another",
-                    path.display()
-                )));
-            }
-            taken.push(path.clone());
-        }
-        Ok(())
+    /// The files about the ranges that are there already.
+    pub fn existing_files(&self) -> Vec<PathBuf> {
+        let record = self.existing.as_ref().map(|path| record_path(path)).filter(|record| record.exists());
+        self.existing.iter().cloned().chain(record).collect()
     }
 }
 
@@ -118,14 +105,15 @@ impl Int8Args {
         checkpoint: Checkpoint,
         spec: &Checked,
         purpose: Purpose<'_>,
+        files: &mut FilePlan,
     ) -> Result<Plan, Failure> {
-        let Purpose { data_type, target, tail, force, output } = purpose;
+        let Purpose { data_type, target, tail, output, .. } = purpose;
         let trained = checkpoint.detector.graph.is_quantized();
         if !trained && self.force_ptq && data_type != Some(DataType::Int8) {
             console::warn("--force_ptq has no effect: the model was not trained with quantisation");
         }
         if trained && !self.force_ptq {
-            return self.plan_trained(checkpoint, data_type, target);
+            return self.plan_trained(checkpoint, purpose, files);
         }
         let checkpoint = if trained { without_quantizers(&checkpoint) } else { checkpoint };
         if data_type != Some(DataType::Int8) {
@@ -136,15 +124,25 @@ impl Int8Args {
         let asks_for_files = self.json.is_some() || self.cache.is_some() && existing.is_none();
         let route = if asks_for_files { Int8Route::Cache } else { target.facts().int8[0] };
         self.check_route(route, target)?;
+        if route == Int8Route::QuantizedModel {
+            self.check_quantized(purpose)?;
+        }
+        if let (Some(path), Some(option)) = (existing, self.calibration.measuring_option()) {
+            return Err(Failure::usage(format!(
+                "{}: this cache is there and is read in place of calibrating, so that {option} would have no effect; leave it out, or name \
+                 another cache",
+                path.display()
+            )));
+        }
         let writes_cache =
             route == Int8Route::Cache && existing.is_none() && (self.cache.is_some() || self.json.is_none());
         let cache = if writes_cache {
             let path = self.cache.clone().unwrap_or_else(|| output.with_file_name(CACHE));
-            files::refuse_existing(&path, force)?;
-            Some((path, self.version(target)?))
+            Some(self.new_cache(path, target, files)?)
         } else {
             None
         };
+        self.check_json(files)?;
         let calibration = match existing {
             Some(path) => Calibration::read(path, &checkpoint, self.calibration.float_layers()?)?,
             None => self.calibration.measure(&checkpoint, spec, tail)?,
@@ -170,28 +168,35 @@ impl Int8Args {
     fn plan_trained(
         &self,
         checkpoint: Checkpoint,
-        data_type: Option<DataType>,
-        target: Target,
+        purpose: Purpose<'_>,
+        files: &mut FilePlan,
     ) -> Result<Plan, Failure> {
+        let Purpose { data_type, target, .. } = purpose;
         if let Some(option) = self.calibration.idle_option() {
             console::warn(&format!(
                 "{option} has no effect: the model was trained with quantisation and has its ranges; --force_ptq calibrates it"
             ));
         }
         let asks_for_files = self.json.is_some() || self.cache.is_some();
-        if data_type == Some(DataType::Fp16) && !asks_for_files {
+        if data_type == Some(DataType::Fp16) {
             return Err(Failure::usage(
-                "--data_type fp16: the model was trained with quantisation, and with Q/DQ it is INT8 and single precision; \
-                 --data_type int8 writes that, --data_type fp16 --force_ptq the network without its quantisers",
+                "--data_type fp16: the model was trained with quantisation, and its ranges are for INT8; --data_type int8 writes them, \
+                 --data_type fp16 --force_ptq the network without its quantisers",
             ));
         }
         if !asks_for_files {
             let float = data_type == Some(DataType::Fp32);
+            if float && self.preview {
+                console::warn("--preview has no effect without --data_type int8");
+            }
+            if !float {
+                self.check_quantized(purpose)?;
+            }
             return Ok(Plan::of(if float { without_quantizers(&checkpoint) } else { checkpoint }));
         }
         self.check_route(Int8Route::Cache, target)?;
-        let cache =
-            self.cache.clone().map(|path| Ok::<_, Failure>((path, self.version(target)?))).transpose()?;
+        let cache = self.cache.clone().map(|path| self.new_cache(path, target, files)).transpose()?;
+        self.check_json(files)?;
         let plain = without_quantizers(&checkpoint);
         let ranges = Calibration::trained(&plain, tensor_scales(&checkpoint)?)?;
         let json = self.json.clone();
@@ -211,9 +216,54 @@ impl Int8Args {
         )))
     }
 
+    /// A cache to write, and the TensorRT that it is for.
+    fn new_cache(
+        &self,
+        path: PathBuf,
+        target: Target,
+        files: &mut FilePlan,
+    ) -> Result<(PathBuf, TensorRtVersion), Failure> {
+        files.writes(&path)?;
+        files.writes(&record_path(&path))?;
+        Ok((path, self.version(target)?))
+    }
+
+    /// A scale file to write: one takes the place of another.
+    fn check_json(&self, files: &mut FilePlan) -> Result<(), Failure> {
+        let Some(path) = &self.json else { return Ok(()) };
+        let is_scales = |text: &String| TensorScales::parse("", text).is_ok();
+        files.replaces(path, std::fs::read_to_string(path).ok().as_ref().is_some_and(is_scales))
+    }
+
+    /// Whether a model can hold its ranges as it is asked for.
+    fn check_quantized(&self, purpose: Purpose<'_>) -> Result<(), Failure> {
+        if self.trt.is_some() {
+            return Err(Failure::usage(
+                "--trt: the model holds its ranges (Q/DQ), and no calibration cache is written",
+            ));
+        }
+        match purpose.opset {
+            Some(opset) if opset < QUANTIZED_OPSET => {
+                let beside = if purpose.target.facts().int8.contains(&Int8Route::Cache) {
+                    "; --cal_cache_file, --cal_json_file and --data_type fp32 write a float model"
+                } else {
+                    ""
+                };
+                Err(Failure::usage(format!(
+                    "--target_opset {opset}: the model holds its ranges (Q/DQ), which needs opset {QUANTIZED_OPSET} or later{beside}"
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn version(&self, target: Target) -> Result<TensorRtVersion, Failure> {
         let default = target.facts().cache_version.and_then(|(a, b, c)| TensorRtVersion::new(a, b, c));
-        self.trt.or(default).ok_or_else(|| Failure::usage("--trt: the target reads no calibration cache"))
+        let version = self.trt.or(default);
+        let version =
+            version.ok_or_else(|| Failure::usage("--trt: the target reads no calibration cache"))?;
+        check_cache_version(version)?;
+        Ok(version)
     }
 
     /// What only counts for INT8 is told where there is none; a file that would not be written is no small thing.

@@ -24,6 +24,7 @@ use crate::engine::EngineArgs;
 use crate::exit::Failure;
 use crate::files::{self, Staged};
 use crate::model;
+use crate::stop;
 
 /// Images the written model is compared with its checkpoint on.
 const SAMPLES: usize = 4;
@@ -46,13 +47,8 @@ pub struct ExportJob<'a> {
 impl ExportJob<'_> {
     /// Writes the model beside its place, encrypted when its name ends in `.etlt`; what is returned has been read back, run and
     /// found to agree with the checkpoint.
-    pub fn stage(
-        &self,
-        output: &Path,
-        passphrase: Option<&Passphrase>,
-        force: bool,
-    ) -> Result<StagedModel, Failure> {
-        files::refuse_existing(output, force)?;
+    pub fn stage(&self, output: &Path, passphrase: Option<&Passphrase>) -> Result<StagedModel, Failure> {
+        stop::check()?;
         let encrypted = is_encrypted(output);
         let request = ExportRequest {
             opset: self.opset,
@@ -73,11 +69,7 @@ impl ExportJob<'_> {
         }
         let bytes = match (encrypted, passphrase) {
             (true, Some(passphrase)) => seal(&onnx, passphrase)?,
-            (true, None) => {
-                return Err(Failure::usage(
-                    "an .etlt is encrypted: give its key with -k, --key-file or OXIDET_KEY",
-                ));
-            }
+            (true, None) => return Err(needs_key()),
             (false, _) => onnx,
         };
         let staged = files::stage(output, &bytes)?;
@@ -144,7 +136,7 @@ impl StagedModel {
     pub fn commit(self, bundle: &Bundle) -> Result<Verified, Failure> {
         let Self { output, staged, bytes, labels, manifest, verified } = self;
         warn_of_other_model(&output.with_file_name(MANIFEST_FILE), &manifest);
-        bundle.write(&output, &bytes, &labels, manifest, || staged.commit())?;
+        bundle.write(&output, staged, &bytes, &labels, manifest)?;
         Ok(verified)
     }
 }
@@ -173,6 +165,11 @@ impl fmt::Display for Verified {
             self.float, int8.mean_box_diff, int8.mean_score_diff
         )
     }
+}
+
+/// What an encrypted model cannot be written without.
+pub fn needs_key() -> Failure {
+    Failure::usage("an .etlt is encrypted: give its key with -k, --key-file or OXIDET_KEY")
 }
 
 fn seal(onnx: &[u8], passphrase: &Passphrase) -> Result<Vec<u8>, Failure> {

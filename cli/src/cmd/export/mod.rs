@@ -4,18 +4,19 @@ use std::path::{Path, PathBuf};
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
-use oxidet_exporter::{HalfRoute, LABELS_FILE, NVINFER_FILE, Target, without_quantizers};
+use oxidet_exporter::{HalfRoute, Target, without_quantizers};
 use oxidet_graph::onnx::{Batch, NmsTail, OPSETS, QUANTIZED_OPSET};
 use oxidet_proto::lint::Verb;
-use oxidet_proto::manifest::{MANIFEST_FILE, Precision};
-use oxidet_proto::signature::SIGNATURE_FILE;
+use oxidet_proto::manifest::Precision;
 use oxidet_trainer::checkpoint_file::read_checkpoint;
 use serde_json::json;
 
 use crate::calibration::Preview;
 use crate::console;
+use crate::data::DataArgs;
 use crate::exit::Failure;
-use crate::files;
+use crate::file_plan::FilePlan;
+use crate::files::NewFile;
 use crate::key::KeyArgs;
 use crate::model;
 use crate::spec;
@@ -27,9 +28,10 @@ mod job;
 mod not_yet;
 
 pub use bundle::Bundle;
-use bundle::BundleArgs;
+use bundle::{BundleArgs, is_encrypted};
 use int8::{Int8Args, Plan};
 pub use job::ExportJob;
+use job::needs_key;
 use not_yet::NotYet;
 
 /// Write a checkpoint as ONNX, plain or encrypted, and check it
@@ -142,32 +144,36 @@ pub fn run(args: &ExportArgs) -> Result<(), Failure> {
     };
     StatusLog::around(args.results_dir.as_deref(), "YOLOv4 export", |_| {
         let passphrase = args.key.passphrase()?;
+        if is_encrypted(&output) && passphrase.is_none() {
+            return Err(needs_key());
+        }
         let checkpoint = read_checkpoint(&args.model, passphrase.as_ref())?;
         let spec = spec::of_checkpoint(args.spec.as_deref(), &args.model, &checkpoint, Verb::Export)?;
         model::check_fits(&args.model, &checkpoint.detector.classes, &checkpoint.detector.preprocess, &spec)?;
-        files::refuse_existing(&output, args.force)?;
-        let depth = checkpoint.detector.preprocess.depth;
-        bundle.check(&output, depth, args.int8.cache.as_deref(), args.force)?;
+        let mut files = FilePlan::new(args.force, [&args.model].into_iter().chain(&args.spec));
+        files.writes(&output)?;
+        bundle.check_batch(batch)?;
+        bundle.check(
+            &output,
+            checkpoint.detector.preprocess.depth,
+            args.int8.cache.as_deref(),
+            &mut files,
+        )?;
+        args.int8.calibration.check_files(&mut files)?;
+        if args.int8.preview {
+            DataArgs::default().open_validation(&spec)?;
+        }
         let purpose = int8::Purpose {
             data_type: args.data_type,
             target: args.target,
             tail,
-            force: args.force,
+            opset: args.target_opset,
             output: &output,
         };
-        let plan = args.int8.plan(checkpoint, &spec, purpose)?;
-        let taken = [args.model.clone(), output.clone()].into_iter();
-        let names = [LABELS_FILE, NVINFER_FILE, MANIFEST_FILE, SIGNATURE_FILE];
-        plan.check_files(taken.chain(names.map(|name| output.with_file_name(name))).collect())?;
+        let plan = args.int8.plan(checkpoint, &spec, purpose, &mut files)?;
         let checkpoint = &plan.checkpoint;
         let quantized = checkpoint.detector.graph.is_quantized();
         let opset = args.target_opset.unwrap_or(if quantized { QUANTIZED_OPSET } else { 12 });
-        if quantized && opset < QUANTIZED_OPSET {
-            return Err(Failure::usage(format!(
-                "--target_opset {opset}: the model holds its ranges (Q/DQ), which needs opset {QUANTIZED_OPSET} or later; \
-                 --cal_cache_file, --cal_json_file and --data_type fp32 write a float model"
-            )));
-        }
         let has_ranges = quantized || plan.ranges.is_some();
         let job = ExportJob {
             checkpoint,
@@ -180,13 +186,15 @@ pub fn run(args: &ExportArgs) -> Result<(), Failure> {
             precision: DataType::precision(args.data_type, has_ranges),
             calibration: plan.record(),
         };
-        let staged = job.stage(&output, passphrase.as_ref(), args.force)?;
-        args.write_ranges(&plan)?;
+        let staged = job.stage(&output, passphrase.as_ref())?;
         bundle.cache = plan.cache_file();
-        bundle.ranges = plan.files();
+        bundle.ranges = plan.existing_files();
+        let (ranges, told) = args.ranges(&plan)?;
+        bundle.new_ranges = ranges;
         let verified = staged.commit(&bundle)?;
+        told.iter().for_each(|line| console::print(line));
         console::print(&format!("{}: {verified}", output.display()));
-        if args.int8.preview {
+        if args.int8.preview && job.precision == Precision::Int8 {
             let int8 = plan.int8.as_ref().unwrap_or(checkpoint);
             let float = Preview::of(&args.model, &spec, &without_quantizers(int8))?;
             let int8 = Preview::of(&args.model, &spec, int8)?;
@@ -205,22 +213,21 @@ pub fn run(args: &ExportArgs) -> Result<(), Failure> {
 }
 
 impl ExportArgs {
-    /// Writes the ranges beside the model.
-    fn write_ranges(&self, plan: &Plan) -> Result<(), Failure> {
-        let Some(ranges) = &plan.ranges else { return Ok(()) };
+    /// The files with ranges that go beside the model, and what is told of them.
+    fn ranges(&self, plan: &Plan) -> Result<(Vec<NewFile>, Vec<String>), Failure> {
+        let (mut files, mut told) = (Vec::new(), Vec::new());
+        let Some(ranges) = &plan.ranges else { return Ok((files, told)) };
         if let Some((path, version)) = &plan.cache {
-            let tensors = ranges.write_cache(path, *version)?;
-            console::print(&format!(
-                "{}: ranges of {tensors} tensors for TensorRT {version}",
-                path.display()
-            ));
+            let (tensors, made) = ranges.cache_files(path, *version)?;
+            files.extend(made);
+            told.push(format!("{}: ranges of {tensors} tensors for TensorRT {version}", path.display()));
         }
         if let Some(path) = &plan.json {
             let scales = ranges.scales();
-            files::write(path, scales.to_json().as_bytes())?;
-            console::print(&format!("{}: ranges of {} tensors", path.display(), scales.tensor_scales.len()));
+            files.push((path.clone(), scales.to_json().into_bytes()));
+            told.push(format!("{}: ranges of {} tensors", path.display(), scales.tensor_scales.len()));
         }
-        Ok(())
+        Ok((files, told))
     }
 
     /// Says where half precision is.

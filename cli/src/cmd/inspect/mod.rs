@@ -20,6 +20,7 @@ use crate::key::KeyArgs;
 use crate::spec;
 pub use overview::input;
 use ranges::CacheArgs;
+pub use ranges::{exported_tensors, list};
 use summary::Summary;
 
 /// Show what is in a checkpoint or a calibration cache, or the network of a spec

@@ -8,16 +8,20 @@ use oxidet_graph::Checkpoint;
 use oxidet_graph::onnx::{self, Batch, FloatType, NmsTail, WriteOptions};
 use oxidet_graph::pass::{fold_batch_norm, strip_quantizers};
 use oxidet_proto::calibration_cache::{CalibrationCache, LEVELS, TensorRtVersion};
+use oxidet_proto::calibration_record::CalibrationRecord;
+use oxidet_proto::manifest::sha256_hex;
 use oxidet_proto::tensor_scales::TensorScales;
 use oxidet_trainer::checkpoint_file::read_checkpoint;
 use oxidet_vision::NmsConfig;
 use serde::Serialize;
 
 use super::InspectArgs;
+use crate::calibration::{check_cache_version, record_of, record_path};
 use crate::columns::{Align, columns};
 use crate::console;
 use crate::exit::Failure;
-use crate::files;
+use crate::file_plan::FilePlan;
+use crate::files::{self, StagedFiles};
 use crate::numbers::{short, thousands};
 
 /// Tensors that a line names; the rest is counted.
@@ -133,14 +137,26 @@ fn rewrite(file: RangeFile, args: &CacheArgs, path: &Path, output: &Path) -> Res
             path.display()
         )));
     };
-    if output.exists() && !args.force {
-        return Err(Failure::usage(format!("{} exists; --force replaces it", output.display())));
-    }
     if let Some(version) = args.version {
+        check_cache_version(version)?;
         cache.header = cache.header.for_version(version);
     }
+    let text = cache.to_text();
+    // In its own place a cache is not lost: it says the same afterwards.
+    let in_place = files::is_same(path, output);
+    let mut plan = FilePlan::new(args.force, [&path.to_owned()].into_iter().filter(|_| !in_place));
+    plan.writes(output)?;
+    let mut staged = StagedFiles::default();
+    if let Some(record) = record_of(path)? {
+        if !in_place {
+            plan.writes(&record_path(output))?;
+        }
+        let record = CalibrationRecord { cache_sha256: sha256_hex(text.as_bytes()), ..record };
+        staged.add(&record_path(output), record.to_json().as_bytes())?;
+    }
     warn_of_dead(&cache, path);
-    files::write(output, cache.to_text().as_bytes())?;
+    staged.add(output, text.as_bytes())?;
+    staged.commit()?;
     console::print(&format!(
         "{}: {}, {} tensors",
         output.display(),
@@ -240,7 +256,7 @@ impl Comparison {
 
 /// The tensors of the model that `export` makes of a checkpoint for builders that calibrate, front to back: the input and what the
 /// nodes make, but for the number of detections, which is no float.
-fn exported_tensors(checkpoint: &Checkpoint) -> Result<Vec<String>, onnx::WriteError> {
+pub fn exported_tensors(checkpoint: &Checkpoint) -> Result<Vec<String>, onnx::WriteError> {
     let (detector, params) = strip_quantizers(&checkpoint.detector, &checkpoint.params);
     let (detector, params) = fold_batch_norm(&detector, &params)?;
     let tail = NmsTail::Batched;
@@ -260,7 +276,7 @@ fn exported_tensors(checkpoint: &Checkpoint) -> Result<Vec<String>, onnx::WriteE
 }
 
 /// Names in a line: some of them, and how many more there are.
-fn list(names: &[impl AsRef<str>]) -> String {
+pub fn list(names: &[impl AsRef<str>]) -> String {
     let shown: Vec<&str> = names.iter().take(NAMED).map(AsRef::as_ref).collect();
     match names.len() {
         0 => "none".into(),
