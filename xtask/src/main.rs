@@ -1,10 +1,12 @@
 //! Tasks of the people who work on oxidet: `cargo xtask <task>`.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program of the terminal")]
 
+mod aarch64;
 mod bench_calibrate;
 mod bench_data;
 mod bench_eval;
 mod bench_ops;
+mod bench_runtime;
 mod bench_train;
 mod follow_peer;
 mod onnx_peer;
@@ -15,12 +17,15 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(name = "cargo xtask")]
 enum Task {
+    Aarch64(aarch64::Args),
     #[command(name = "bench-calibrate")]
     Calibrate(bench_calibrate::Args),
     #[command(name = "bench-data")]
     Data(bench_data::Args),
     #[command(name = "bench-eval")]
     Eval(bench_eval::Args),
+    #[command(name = "bench-runtime")]
+    Runtime(bench_runtime::Args),
     #[command(name = "bench-train")]
     Train(bench_train::Args),
     #[command(name = "bench-train-worker", hide = true)]
@@ -35,9 +40,11 @@ enum Task {
 
 fn main() -> anyhow::Result<()> {
     match Task::parse() {
+        Task::Aarch64(args) => aarch64::run(&args),
         Task::Calibrate(args) => bench_calibrate::run(&args),
         Task::Data(args) => bench_data::run(&args),
         Task::Eval(args) => bench_eval::run(&args),
+        Task::Runtime(args) => bench_runtime::run(&args),
         Task::Train(args) => bench_train::run(&args),
         Task::TrainWorker(args) => bench_train::work(&args),
         Task::Ops(args) => bench_ops::run(&args),

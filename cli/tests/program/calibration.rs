@@ -20,7 +20,7 @@ fn a_float_model_is_calibrated_once_and_exported_in_every_way() {
         ("calibrate -m model.tlt --cal_cache_file b.bin --method minmax --trt 10.3.0", 0, "TensorRT 10.3.0"),
         ("calibrate -m model.tlt --cal_cache_file c.bin --method kl", 2, "entropy"),
         ("calibrate -m model.tlt --cal_cache_file c.bin --cal_image_dir .", 3, "no images"),
-        ("calibrate -m model.tlt --cal_cache_file model.tlt --force", 2, "two files"),
+        ("calibrate -m model.tlt --cal_cache_file model.tlt --force", 2, "reads this file"),
         ("inspect a.bin -m model.tlt", 0, "EntropyCalibration2"),
         ("export -m model.tlt -o cached.onnx --data_type int8", 0, "cal.bin: ranges of"),
         ("export -m model.tlt -o again.onnx --data_type int8", 2, "cal.bin exists"),

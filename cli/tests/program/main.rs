@@ -8,6 +8,7 @@ mod dataset_convert;
 mod diff;
 mod encrypt;
 mod evaluate;
+mod files;
 mod import;
 mod inspect;
 mod inspect_ranges;
