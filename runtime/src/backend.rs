@@ -1,6 +1,7 @@
 //! Ways to run a model.
 
 pub mod cpu;
+pub mod tensorrt;
 
 use std::path::PathBuf;
 

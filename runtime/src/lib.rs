@@ -15,6 +15,7 @@ mod taps;
 
 pub use artifact::{Artifact, ArtifactError};
 pub use backend::cpu::{Cpu, Selection};
+pub use backend::tensorrt::{self, TensorRt};
 pub use backend::{Backend, Capabilities, Engine, PrepareError, Session, Signature, Unavailable};
 pub use inference::{Found, Inference, InferenceError, InferenceSummary, detect};
 pub use options::{BadProfile, Device, EngineOptions, Profile};
