@@ -1,6 +1,7 @@
 //! The `tensorrt` backend on a TensorRT that computes nothing (`tests/fake_tensorrt`), built against real headers: every call of the shim
 //! and of the backend, errors included. What TensorRT itself does with them needs a GPU.
 #![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "clippy knows functions that are tests, not those that tests call")]
 #![cfg_attr(not(fake_tensorrt), allow(dead_code, reason = "without headers there is nothing to build"))]
 
 mod support;
@@ -37,7 +38,8 @@ fn build(backend: &TensorRt, model: Model<'_>, options: &EngineOptions) -> Resul
 
 /// What was asked of the builder: lines that the fake writes behind the model's.
 fn asked(fake: &Fake, model: Model<'_>, options: &EngineOptions) -> Vec<String> {
-    let plan = build(&fake.backend(), model, options).unwrap_or_else(|error| panic!("{}: {error}", fake.version));
+    let plan =
+        build(&fake.backend(), model, options).unwrap_or_else(|error| panic!("{}: {error}", fake.version));
     let mut lines = plan.lines().skip_while(|line| *line != "layer conv_10 convolution").skip(1);
     // The orders of the test end with an empty line.
     lines.by_ref().find(|line| line.is_empty()).unwrap();

@@ -60,7 +60,11 @@ fn check(compiler: &Compiler, folder: &Path) -> anyhow::Result<String> {
     }
     let mut command = compiler.command();
     command.args(["-std=c++17", "-O2", "-fPIC", "-c", "-Wall", "-Wextra", "-Wpedantic", "-Werror"]);
-    command.args(headers.arguments()).arg(work.path().join("oxidet_trt.cpp")).arg("-o").arg(work.path().join("shim.o"));
+    command
+        .args(headers.arguments())
+        .arg(work.path().join("oxidet_trt.cpp"))
+        .arg("-o")
+        .arg(work.path().join("shim.o"));
     let output = command.output()?;
     if !output.status.success() {
         bail!("TensorRT {}\n{}", headers.version, String::from_utf8_lossy(&output.stderr));
@@ -91,7 +95,8 @@ fn of_crate() -> anyhow::Result<PathBuf> {
     let mut packages = metadata["packages"].as_array().into_iter().flatten();
     let package = packages.find(|package| package["name"] == name);
     let manifest = package.and_then(|package| package["manifest_path"].as_str());
-    let folder = Path::new(manifest.with_context(|| format!("cargo knows no {name}"))?).with_file_name(headers);
+    let folder =
+        Path::new(manifest.with_context(|| format!("cargo knows no {name}"))?).with_file_name(headers);
     let folders = fs::read_dir(&folder).with_context(|| folder.display().to_string())?;
     let mut found = Vec::new();
     for entry in folders {

@@ -128,7 +128,9 @@ fn once(folder: &Path, build: impl FnOnce()) {
 
 fn compiler(headers: &Headers) -> Command {
     let mut command = Compiler::find(None).unwrap().command();
-    command.args(["-std=c++17", "-fPIC", "-c", "-Wall", "-Wno-deprecated-declarations"]).args(headers.arguments());
+    command
+        .args(["-std=c++17", "-fPIC", "-c", "-Wall", "-Wno-deprecated-declarations"])
+        .args(headers.arguments());
     command
 }
 

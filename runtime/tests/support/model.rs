@@ -88,7 +88,12 @@ impl Model<'_> {
             entries.push(StringStringEntryProto::new("preprocess", &preprocess));
             entries.push(StringStringEntryProto::new("heads", "[]"));
         }
-        let model = ModelProto { ir_version: 8, graph: Some(graph), metadata_props: entries, ..ModelProto::default() };
+        let model = ModelProto {
+            ir_version: 8,
+            graph: Some(graph),
+            metadata_props: entries,
+            ..ModelProto::default()
+        };
         model.to_bytes()
     }
 

@@ -26,7 +26,9 @@ pub fn stubs(headers: &Path) -> String {
     let names = ["NvInferImpl.h", "NvInferRuntimeCommon.h", "NvInferRuntime.h", "NvOnnxParser.h"];
     let source: String = names.iter().map(|name| fs::read_to_string(headers.join(name)).unwrap()).collect();
     let source = without_comments(&source);
-    let mut out = String::from("// Written by the tests.\n#pragma once\n#include <NvInfer.h>\n#include <NvOnnxParser.h>\n");
+    let mut out = String::from(
+        "// Written by the tests.\n#pragma once\n#include <NvInfer.h>\n#include <NvOnnxParser.h>\n",
+    );
     out += "[[noreturn]] void unexpected(char const* function);\n";
     out += "namespace fake {\nusing namespace nvinfer1;\nusing namespace nvinfer1::apiv;\nusing namespace nvonnxparser;\n";
     for interface in INTERFACES {

@@ -37,7 +37,8 @@ impl Gpus for Cuda {
     fn open(&self, ordinal: u32) -> Result<Arc<dyn Gpu>, String> {
         let count = Self::count()?;
         let wanted = usize::try_from(ordinal).ok().filter(|wanted| *wanted < count);
-        let wanted = wanted.ok_or_else(|| format!("there is no GPU {ordinal}: they are numbered 0 to {}", count - 1))?;
+        let wanted = wanted
+            .ok_or_else(|| format!("there is no GPU {ordinal}: they are numbered 0 to {}", count - 1))?;
         Ok(Arc::new(CudaGpu::open(wanted)?))
     }
 }
@@ -166,5 +167,21 @@ fn failed(what: &str, error: DriverError) -> String {
     match error.error_string() {
         Ok(text) => format!("{what}: {} ({:?})", text.to_string_lossy(), error.0),
         Err(_) => format!("{what}: {:?}", error.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_driver_is_an_error_and_no_panic() {
+        // Where there is a driver with a GPU, there is nothing missing.
+        for error in [Cuda.names().err(), Cuda.open(1 << 20).err()].into_iter().flatten() {
+            assert!(
+                error.contains("libcuda.so.1") || error.contains("GPU") || error.contains("CUDA"),
+                "{error}"
+            );
+        }
     }
 }

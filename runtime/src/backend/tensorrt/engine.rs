@@ -55,8 +55,7 @@ impl TensorRtEngine {
         if let Some(suppression) = &facts.suppression {
             compare(&outputs, suppression)?;
         }
-        let signature =
-            Signature { channels, height, width, batch: input.dims[0], classes: facts.classes };
+        let signature = Signature { channels, height, width, batch: input.dims[0], classes: facts.classes };
         Ok(Self { plan, gpu, outputs, signature, input })
     }
 
@@ -68,7 +67,9 @@ impl TensorRtEngine {
         let sized = |tensor: &Tensor| {
             let per_image = tensor.per_image().and_then(|values| values.checked_mul(4));
             let bytes = per_image.and_then(|bytes| bytes.checked_mul(largest));
-            bytes.ok_or_else(|| format!("tensor `{}` is {}: its size is not known", tensor.name, tensor.shape()))
+            bytes.ok_or_else(|| {
+                format!("tensor `{}` is {}: its size is not known", tensor.name, tensor.shape())
+            })
         };
         let mut make = |tensor: &Tensor| {
             let buffer = queue.buffer(sized(tensor)?)?;
@@ -115,7 +116,9 @@ fn compare(outputs: &Outputs, said: &Suppression) -> Result<(), String> {
     };
     if *tail != said.tail {
         let (is, said) = (tail.name(), said.tail.name());
-        return Err(format!("it suppresses with --nms {is}, its manifest says --nms {said}: they are of two models"));
+        return Err(format!(
+            "it suppresses with --nms {is}, its manifest says --nms {said}: they are of two models"
+        ));
     }
     if *kept != said_kept {
         return Err(format!(
@@ -183,7 +186,8 @@ impl TensorRtSession {
         self.gpu.bind()?;
         let Signature { channels, height, width, classes, .. } = self.signature;
         let bytes = batch * channels * height * width * 4;
-        let host = self.input.host()?.get_mut(..bytes).ok_or("the batch is larger than the engine's largest")?;
+        let host =
+            self.input.host()?.get_mut(..bytes).ok_or("the batch is larger than the engine's largest")?;
         let (words, _) = host.as_chunks_mut::<4>();
         let values = input.iter().copied().chain(std::iter::repeat(0.0));
         for (word, value) in words.iter_mut().zip(values) {

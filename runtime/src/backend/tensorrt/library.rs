@@ -167,7 +167,8 @@ fn fitting(compiled: Version, loaded: Version) -> Result<Version, String> {
 }
 
 fn cannot_open(path: &Path, why: &str) -> String {
-    let missing = ["libnvinfer_plugin", "libnvonnxparser", "libnvinfer"].iter().find(|name| why.contains(*name));
+    let missing =
+        ["libnvinfer_plugin", "libnvonnxparser", "libnvinfer"].iter().find(|name| why.contains(*name));
     let advice = match missing {
         Some(name) => format!(
             ": {name} is missing or not where the loader looks; install TensorRT (JetPack: apt install tensorrt), or add \
@@ -242,7 +243,10 @@ mod tests {
     #[test]
     fn a_named_shim_that_is_not_there_is_an_error_with_the_way_out() {
         let error = Library::find(Some(Path::new("/no/such/shim.so"))).err().unwrap();
-        assert!(error.contains("/no/such/shim.so") && error.contains("oxidet tensorrt build-shim"), "{error}");
+        assert!(
+            error.contains("/no/such/shim.so") && error.contains("oxidet tensorrt build-shim"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -140,7 +140,8 @@ impl TensorRt {
         let suppression = artifact.suppression().map(|suppression| suppression.tail);
         let model = Model { batched: suppression == Some(NmsTail::Batched), ..model(&artifact) };
         let (library, gpu) = self.start(options.device)?;
-        let slot = options.cache_dir.as_deref().map(|folder| Slot::new(folder, "", library.version, gpu.name()));
+        let slot =
+            options.cache_dir.as_deref().map(|folder| Slot::new(folder, "", library.version, gpu.name()));
         make(&library, onnx, nodes, model, options, slot.as_ref(), progress)
     }
 

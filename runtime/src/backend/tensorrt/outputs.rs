@@ -9,11 +9,7 @@ use super::plan::{Numbers, Tensor};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Outputs {
     /// All candidates.
-    Raw {
-        boxes: String,
-        scores: String,
-        candidates: usize,
-    },
+    Raw { boxes: String, scores: String, candidates: usize },
     /// What the engine's own suppression has left.
     Suppressed {
         tail: NmsTail,
@@ -86,10 +82,14 @@ impl Outputs {
                     let count = count.ok_or("the engine counts more detections than it has room for")?;
                     for at in image * kept..image * kept + count {
                         let id = word(ids, at)?;
-                        let class = if *integers { i64::from(i32::from_ne_bytes(id)) } else { whole(f32::from_ne_bytes(id)) };
-                        let class = usize::try_from(class).ok().filter(|class| *class < classes).ok_or_else(|| {
-                            format!("the engine found class {class}; the labels are of {classes} classes")
-                        })?;
+                        let class = if *integers {
+                            i64::from(i32::from_ne_bytes(id))
+                        } else {
+                            whole(f32::from_ne_bytes(id))
+                        };
+                        let class = usize::try_from(class).ok().filter(|class| *class < classes).ok_or_else(
+                            || format!("the engine found class {class}; the labels are of {classes} classes"),
+                        )?;
                         out.scores[at * classes + class] = f32::from_ne_bytes(word(scores, at)?);
                     }
                 }
@@ -101,7 +101,8 @@ impl Outputs {
 }
 
 fn candidates(boxes: &Tensor, scores: &Tensor, classes: usize) -> Result<Outputs, String> {
-    let wrong = |tensor: &Tensor, what: &str| format!("output `{}` is {}, not {what}", tensor.name, tensor.shape());
+    let wrong =
+        |tensor: &Tensor, what: &str| format!("output `{}` is {}, not {what}", tensor.name, tensor.shape());
     let candidates = match boxes.dims[..] {
         [_, Some(candidates), Some(4)] | [_, Some(candidates), Some(1), Some(4)] => candidates,
         _ => return Err(wrong(boxes, "boxes NxBx4")),
@@ -180,7 +181,8 @@ mod tests {
     use super::*;
 
     fn tensor(name: &str, numbers: Numbers, dims: &[usize]) -> Tensor {
-        let dims: Vec<Option<usize>> = std::iter::once(None).chain(dims.iter().map(|dim| Some(*dim))).collect();
+        let dims: Vec<Option<usize>> =
+            std::iter::once(None).chain(dims.iter().map(|dim| Some(*dim))).collect();
         Tensor { name: name.into(), is_input: false, numbers, dims, batch: (0, 0, 0) }
     }
 

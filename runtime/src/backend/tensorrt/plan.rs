@@ -71,9 +71,8 @@ impl Plan {
         let core = dla_core.map_or(-1, |core| i32::try_from(core).unwrap_or(i32::MAX));
         let mut handle = ptr::null_mut();
         // SAFETY: TensorRT copies what it needs of the bytes.
-        let status = unsafe {
-            (library.functions.open)(bytes.as_ptr().cast(), bytes.len() as u64, core, &mut handle)
-        };
+        let status =
+            unsafe { (library.functions.open)(bytes.as_ptr().cast(), bytes.len() as u64, core, &mut handle) };
         library.check(status)?;
         let handle = NonNull::new(handle).ok_or("the shim gave no engine")?;
         // Closed by `drop` if its description fails.
@@ -132,8 +131,7 @@ impl Plan {
         let engine = self.handle.lock().unwrap_or_else(PoisonError::into_inner);
         let mut handle = ptr::null_mut();
         // SAFETY: the engine is open and locked.
-        self.library
-            .check(unsafe { (self.library.functions.context_new)(engine.as_ptr(), &mut handle) })?;
+        self.library.check(unsafe { (self.library.functions.context_new)(engine.as_ptr(), &mut handle) })?;
         let handle = NonNull::new(handle).ok_or("the shim gave no context")?;
         Ok(Context { plan: self.clone(), handle })
     }
@@ -188,9 +186,8 @@ impl Context {
         let name: CString = c_string(tensor)?;
         let library = &self.plan.library;
         // SAFETY: the context is open, and the memory is there as the caller says.
-        library.check(unsafe {
-            (library.functions.set_address)(self.handle.as_ptr(), name.as_ptr(), address)
-        })
+        library
+            .check(unsafe { (library.functions.set_address)(self.handle.as_ptr(), name.as_ptr(), address) })
     }
 
     /// # Safety

@@ -32,7 +32,8 @@ pub(super) struct Request {
     pub convolution_type: i32,
 }
 
-const PLACE_AT_EXPORT: &str = "oxidet export --data_type int8 --fp16_layers FILE leaves them without Q/DQ pairs";
+const PLACE_AT_EXPORT: &str =
+    "oxidet export --data_type int8 --fp16_layers FILE leaves them without Q/DQ pairs";
 
 impl Request {
     pub fn new(model: Model, options: &EngineOptions, version: Version) -> Result<Self, String> {
@@ -69,7 +70,9 @@ impl Request {
         }
         if model.quantized {
             if options.calibration_cache.is_some() {
-                return Err("the model has its ranges in Q/DQ pairs; a calibration cache is for a float model".into());
+                return Err(
+                    "the model has its ranges in Q/DQ pairs; a calibration cache is for a float model".into(),
+                );
             }
             if !options.float_layers.is_empty() {
                 return Err(format!(
@@ -77,11 +80,15 @@ impl Request {
                 ));
             }
         }
-        if version.major >= 11 { request.from_11_on(model, options) } else { request.before_11(model, options, version) }
+        if version.major >= 11 {
+            request.since_11(model, options)
+        } else {
+            request.before_11(model, options, version)
+        }
     }
 
     /// All is in the model.
-    fn from_11_on(mut self, model: Model, options: &EngineOptions) -> Result<Self, String> {
+    fn since_11(mut self, model: Model, options: &EngineOptions) -> Result<Self, String> {
         if model.batched {
             return Err("TensorRT 11 has no BatchedNMS plugin: oxidet export --target trt11 --nms none or --nms efficient \
                 writes a model that it runs"
@@ -89,14 +96,18 @@ impl Request {
         }
         match options.precision {
             Precision::Fp16 if !model.half => {
-                return Err("TensorRT 11 has no fp16 flag, precision is in the model: oxidet export --target trt11 \
+                return Err(
+                    "TensorRT 11 has no fp16 flag, precision is in the model: oxidet export --target trt11 \
                     --data_type fp16 writes one"
-                    .into());
+                        .into(),
+                );
             }
             Precision::Int8 if !model.quantized => {
-                return Err("TensorRT 11 has no calibration, ranges are in the model: oxidet export --target trt11 \
+                return Err(
+                    "TensorRT 11 has no calibration, ranges are in the model: oxidet export --target trt11 \
                     --data_type int8 writes one with Q/DQ pairs"
-                    .into());
+                        .into(),
+                );
             }
             _ => {}
         }

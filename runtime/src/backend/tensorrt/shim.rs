@@ -177,7 +177,8 @@ impl Headers {
     /// [`ShimError::NoHeaders`], [`ShimError::TooOld`]
     pub fn find(named: &[PathBuf]) -> Result<Self, ShimError> {
         let search = |file, usual: &[&str], package| {
-            let folders: Vec<PathBuf> = named.iter().cloned().chain(usual.iter().map(PathBuf::from)).collect();
+            let folders: Vec<PathBuf> =
+                named.iter().cloned().chain(usual.iter().map(PathBuf::from)).collect();
             let found = folders.iter().find(|folder| folder.join(file).is_file()).cloned();
             found.ok_or_else(|| {
                 let looked: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
@@ -185,11 +186,16 @@ impl Headers {
             })
         };
         // Named headers are not mixed with others that are installed.
-        let usual = if named.iter().any(|folder| folder.join("NvInfer.h").is_file()) { &[][..] } else { &USUAL_HEADERS };
+        let usual = if named.iter().any(|folder| folder.join("NvInfer.h").is_file()) {
+            &[][..]
+        } else {
+            &USUAL_HEADERS
+        };
         let tensorrt = search("NvInfer.h", usual, "TensorRT's headers (JetPack, Debian: libnvinfer-dev)")?;
         search("NvInferPlugin.h", usual, "TensorRT's plugin headers (libnvinfer-plugin-dev)")?;
         search("NvOnnxParser.h", usual, "TensorRT's ONNX parser (libnvonnxparsers-dev)")?;
-        let cuda = search("cuda_runtime_api.h", &USUAL_CUDA, "CUDA's headers (JetPack, Debian: cuda-cudart-dev-*)")?;
+        let cuda =
+            search("cuda_runtime_api.h", &USUAL_CUDA, "CUDA's headers (JetPack, Debian: cuda-cudart-dev-*)")?;
         let version = Version::of_headers(&tensorrt).ok_or_else(|| ShimError::NoHeaders {
             file: "NvInferVersion.h with a version",
             looked: tensorrt.display().to_string(),
@@ -261,12 +267,14 @@ pub fn build_shim(options: &ShimBuild) -> Result<BuiltShim, ShimError> {
 /// Those named, and the one beside the headers of an archive.
 fn library_dirs(options: &ShimBuild, headers: &Headers) -> Vec<PathBuf> {
     let beside = headers.tensorrt.parent().map(|folder| folder.join("lib"));
-    let beside = beside.filter(|folder| folder != Path::new("/usr/lib") && folder.join("libnvinfer.so").is_file());
+    let beside =
+        beside.filter(|folder| folder != Path::new("/usr/lib") && folder.join("libnvinfer.so").is_file());
     options.library_dirs.iter().cloned().chain(beside).collect()
 }
 
 fn said(output: &Output) -> String {
-    let text = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned()).concat();
+    let text =
+        [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned()).concat();
     text.trim().to_owned()
 }
 
@@ -302,7 +310,8 @@ mod tests {
         for file in ["NvOnnxParser.h", "cuda_runtime_api.h"] {
             fs::write(dir.path().join(file), "").unwrap();
         }
-        let version = "#define NV_TENSORRT_MAJOR 8\n#define NV_TENSORRT_MINOR 4\n#define NV_TENSORRT_PATCH 1\n";
+        let version =
+            "#define NV_TENSORRT_MAJOR 8\n#define NV_TENSORRT_MINOR 4\n#define NV_TENSORRT_PATCH 1\n";
         fs::write(dir.path().join("NvInferVersion.h"), version).unwrap();
         let error = Headers::find(&[dir.path().to_owned()]).unwrap_err().to_string();
         assert!(error.contains("TensorRT 8.4.1; the shim needs 8.5"), "{error}");
