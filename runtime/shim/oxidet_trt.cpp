@@ -216,21 +216,18 @@ public:
 
     void phaseStart(char const* phase, char const* parent, int32_t steps) noexcept override
     {
-        mProgress(mUser, OXIDET_TRT_PHASE_BEGINS, phase, parent, steps);
+        hear(OXIDET_TRT_PHASE_BEGINS, phase, parent, steps);
     }
 
     bool stepComplete(char const* phase, int32_t step) noexcept override
     {
-        if (mProgress(mUser, OXIDET_TRT_STEP_DONE, phase, nullptr, step) != 0)
-        {
-            mCancelled = true;
-        }
+        hear(OXIDET_TRT_STEP_DONE, phase, nullptr, step);
         return !mCancelled;
     }
 
     void phaseFinish(char const* phase) noexcept override
     {
-        mProgress(mUser, OXIDET_TRT_PHASE_ENDS, phase, nullptr, 0);
+        hear(OXIDET_TRT_PHASE_ENDS, phase, nullptr, 0);
     }
 
     bool cancelled() const
@@ -239,6 +236,14 @@ public:
     }
 
 private:
+    void hear(int32_t event, char const* phase, char const* parent, int32_t value) noexcept
+    {
+        if (mProgress(mUser, event, phase, parent, value) != 0)
+        {
+            mCancelled = true;
+        }
+    }
+
     oxidet_trt_progress mProgress;
     void* mUser;
     std::atomic<bool> mCancelled{false};

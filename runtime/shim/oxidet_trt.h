@@ -72,8 +72,8 @@ enum {
 
 enum { OXIDET_TRT_PHASE_BEGINS = 0, OXIDET_TRT_STEP_DONE = 1, OXIDET_TRT_PHASE_ENDS = 2 };
 
-/* value: steps of a phase that begins, the step that is done. parent: the phase it is part of, or NULL. What a step's call returns, other
- * than zero, cancels the build. May be called from several threads at once. TensorRT before 10 calls nothing. */
+/* value: steps of a phase that begins, the step that is done. parent: the phase it is part of, or NULL. A call that returns other than
+ * zero cancels the build, at its next step. May be called from several threads at once. TensorRT before 10 calls nothing. */
 typedef int32_t (*oxidet_trt_progress)(void* user, int32_t event, char const* phase, char const* parent, int32_t value);
 
 typedef struct oxidet_trt_request {

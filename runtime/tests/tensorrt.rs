@@ -296,6 +296,9 @@ fake_tests! {
             let single = EngineOptions { precision: Precision::Fp32, ..dla(0) };
             assert!(refused(fake, Model { half: false, ..half }, &single).contains("not in fp32"));
             for device in [Device::Cpu, Device::Cuda(0)] {
+                let plan = build(&fake.backend(), Model::default(), &options()).unwrap();
+                let loaded = fake.backend().load(plan.as_bytes(), &FACTS, &EngineOptions { device, ..options() });
+                assert!(loaded.err().unwrap().to_string().contains("on an NVIDIA GPU or DLA"));
                 let error = refused(fake, Model::default(), &EngineOptions { device, ..options() });
                 assert!(error.contains("on an NVIDIA GPU or DLA"), "{error}");
             }
@@ -379,6 +382,12 @@ fake_tests! {
                 if steps == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             });
             assert!(matches!(cancelled, Err(BuildError::Cancelled)) && steps == 2);
+            // Also where nothing can be stopped at once.
+            let cancelled = fake.backend().build(&onnx, &options(), &mut |progress| match progress {
+                Progress::Phase { .. } => ControlFlow::Break(()),
+                _ => ControlFlow::Continue(()),
+            });
+            assert!(matches!(cancelled, Err(BuildError::Cancelled)));
             // A listener that panics cancels as well: the panic does not pass through C++.
             let cancelled = fake.backend().build(&onnx, &options(), &mut |progress| match progress {
                 Progress::Step { .. } => panic!("on purpose"),
@@ -391,7 +400,9 @@ fake_tests! {
     fn plugins_of_the_user_are_opened_or_named() {
         for fake in fakes() {
             let with = |plugins| EngineOptions { plugins: vec![plugins], ..options() };
-            build(&fake.backend(), Model::default(), &with(fake.plugins.clone())).unwrap();
+            for _ in 0..2 {
+                build(&fake.backend(), Model::default(), &with(fake.plugins.clone())).unwrap();
+            }
             let error = refused(fake, Model::default(), &with("/no/such/plugin.so".into()));
             assert!(error.contains("/no/such/plugin.so"), "{error}");
         }

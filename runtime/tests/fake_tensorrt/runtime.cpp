@@ -262,7 +262,14 @@ struct FakeRuntime : IRuntime, Counted
 struct Registry : StubIPluginRegistry
 {
 #if NV_TENSORRT_MAJOR > 8 || NV_TENSORRT_MINOR >= 6
-    PluginLibraryHandle loadLibrary(AsciiChar const* path) noexcept override { return const_cast<char*>(path); }
+    bool loaded = false;
+    PluginLibraryHandle loadLibrary(AsciiChar const* path) noexcept override
+    {
+        // As TensorRT: plugins are registered once.
+        bool const again = loaded;
+        loaded = true;
+        return again ? nullptr : const_cast<char*>(path);
+    }
 #endif
 };
 

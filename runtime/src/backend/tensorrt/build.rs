@@ -36,8 +36,8 @@ pub enum Progress<'a> {
     },
 }
 
-/// Hears what a builder does, on its threads, one at a time. [`ControlFlow::Break`] at a step cancels the build. TensorRT before 10
-/// tells nothing, and cannot be cancelled.
+/// Hears what a builder does, on its threads, one at a time. [`ControlFlow::Break`] cancels the build at its next step. TensorRT before
+/// 10 tells nothing, and cannot be cancelled.
 pub type ProgressListener<'a> = dyn FnMut(Progress<'_>) -> ControlFlow<()> + Send + 'a;
 
 /// A plan, and what was measured on the way to it.

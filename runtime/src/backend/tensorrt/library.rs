@@ -1,6 +1,6 @@
 //! The shim: found, opened, and asked whether it is ours and fits the TensorRT it runs with.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::error::Error;
 use std::ffi::{CStr, CString, c_char, c_void};
@@ -62,6 +62,8 @@ pub(super) struct Library {
     pub version: Version,
     pub path: PathBuf,
     log: Mutex<Option<Box<LogListener>>>,
+    /// Plugin libraries that are registered; TensorRT does not like to be told twice.
+    plugins: Mutex<BTreeSet<PathBuf>>,
     _library: ManuallyDrop<libloading::Library>,
 }
 
@@ -122,7 +124,14 @@ impl Library {
                     "{shown} was {why}; `oxidet tensorrt build-shim` makes it again for what is installed"
                 )
             })?;
-        Ok(Self { functions, version, path, log: Mutex::default(), _library: library })
+        Ok(Self {
+            functions,
+            version,
+            path,
+            log: Mutex::default(),
+            plugins: Mutex::default(),
+            _library: library,
+        })
     }
 
     /// Text of the last failure of this thread.
@@ -149,10 +158,12 @@ impl Library {
     pub fn load_plugins(&self, libraries: &[PathBuf]) -> Result<(), String> {
         // SAFETY: no arguments.
         self.check(unsafe { (self.functions.init_plugins)() })?;
-        for path in libraries {
+        let mut loaded = self.plugins.lock().unwrap_or_else(PoisonError::into_inner);
+        for path in libraries.iter().filter(|path| !loaded.contains(*path)).cloned().collect::<Vec<_>>() {
             let name = c_string(&path.to_string_lossy())?;
             // SAFETY: a string that outlives the call. Running a library that the user named is what is asked for.
             self.check(unsafe { (self.functions.load_plugins)(name.as_ptr()) })?;
+            loaded.insert(path);
         }
         Ok(())
     }

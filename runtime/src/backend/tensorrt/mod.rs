@@ -156,9 +156,7 @@ impl TensorRt {
         facts: &PlanFacts,
         options: &EngineOptions,
     ) -> Result<Box<dyn Engine>, PrepareError> {
-        let (library, gpu) = self.start(options.device).map_err(unavailable)?;
-        library.load_plugins(&options.plugins).map_err(failed)?;
-        let plan = open(&library, gpu.as_ref(), plan, options.device).map_err(failed)?;
+        let (_, gpu, plan) = self.opened(plan, options)?;
         Ok(Box::new(TensorRtEngine::new(plan, gpu, facts, None).map_err(failed)?))
     }
 
@@ -167,9 +165,7 @@ impl TensorRt {
     /// # Errors
     /// As [`load`](Self::load), for any plan.
     pub fn describe(&self, plan: &[u8], options: &EngineOptions) -> Result<PlanDescription, PrepareError> {
-        let (library, gpu) = self.start(options.device).map_err(unavailable)?;
-        library.load_plugins(&options.plugins).map_err(failed)?;
-        let plan = open(&library, gpu.as_ref(), plan, options.device).map_err(failed)?;
+        let (library, gpu, plan) = self.opened(plan, options)?;
         let layers = plan.inspect().map_err(failed)?;
         Ok(PlanDescription {
             version: library.version,
@@ -239,11 +235,24 @@ impl TensorRt {
     }
 
     /// The shim, and the GPU of a device, bound to this thread.
-    fn start(&self, device: Device) -> Result<(Arc<Library>, Arc<dyn Gpu>), Unavailable> {
+    fn start(&self, device: Device) -> Result<(Arc<Library>, Arc<dyn Gpu>), BuildError> {
+        let ordinal = ordinal(device)?;
         let library = self.library()?;
-        let gpu = self.gpus.open(ordinal(device)).map_err(missing)?;
+        let gpu = self.gpus.open(ordinal).map_err(missing)?;
         gpu.bind().map_err(missing)?;
         Ok((library, gpu))
+    }
+
+    /// An open plan on the GPU of a device.
+    fn opened(
+        &self,
+        plan: &[u8],
+        options: &EngineOptions,
+    ) -> Result<(Arc<Library>, Arc<dyn Gpu>, Arc<Plan>), PrepareError> {
+        let (library, gpu) = self.start(options.device).map_err(flat)?;
+        library.load_plugins(&options.plugins).map_err(failed)?;
+        let plan = open(&library, gpu.as_ref(), plan, options.device).map_err(failed)?;
+        Ok((library, gpu, plan))
     }
 }
 
@@ -279,11 +288,7 @@ impl Backend for TensorRt {
 
     fn prepare(&self, artifact: &Artifact, options: &EngineOptions) -> Result<Box<dyn Engine>, PrepareError> {
         let prepared = self.prepare_with(artifact, options, &mut |_| ControlFlow::Continue(()));
-        prepared.map(|prepared| prepared.engine).map_err(|error| match error {
-            BuildError::Failed(error) => error,
-            BuildError::Unavailable(error) => unavailable(error),
-            BuildError::Cancelled => failed("the build was cancelled".into()),
-        })
+        prepared.map(|prepared| prepared.engine).map_err(flat)
     }
 }
 
@@ -318,11 +323,7 @@ fn make(
 }
 
 fn open(library: &Arc<Library>, gpu: &dyn Gpu, plan: &[u8], device: Device) -> Result<Arc<Plan>, String> {
-    let core = match device {
-        Device::Dla(core) => Some(core),
-        _ => None,
-    };
-    Plan::open(library.clone(), plan, core).map_err(|why| {
+    Plan::open(library.clone(), plan, dla_core(device)).map_err(|why| {
         format!(
             "{why}. This is TensorRT {} on {}; a plan runs with the version and the kind of GPU it was built with",
             library.version,
@@ -332,10 +333,20 @@ fn open(library: &Arc<Library>, gpu: &dyn Gpu, plan: &[u8], device: Device) -> R
 }
 
 /// The GPU of a device; accelerators belong to the first.
-fn ordinal(device: Device) -> u32 {
+fn ordinal(device: Device) -> Result<u32, PrepareError> {
     match device {
-        Device::Cuda(ordinal) | Device::TensorRt(ordinal) => ordinal,
-        Device::Dla(_) | Device::Cpu => 0,
+        Device::TensorRt(ordinal) => Ok(ordinal),
+        Device::Dla(_) => Ok(0),
+        Device::Cpu | Device::Cuda(_) => {
+            Err(failed("it computes with TensorRT on an NVIDIA GPU or DLA; choose such a device".into()))
+        }
+    }
+}
+
+fn dla_core(device: Device) -> Option<u32> {
+    match device {
+        Device::Dla(core) => Some(core),
+        _ => None,
     }
 }
 
@@ -356,8 +367,13 @@ fn missing(missing: String) -> Unavailable {
     Unavailable { backend: NAME, missing }
 }
 
-fn unavailable(error: Unavailable) -> PrepareError {
-    failed(error.missing)
+/// As what only prepares has it.
+fn flat(error: BuildError) -> PrepareError {
+    match error {
+        BuildError::Failed(error) => error,
+        BuildError::Unavailable(error) => failed(error.missing),
+        BuildError::Cancelled => failed("the build was cancelled".into()),
+    }
 }
 
 /// Where TensorRT's shim would be put by [`build_shim`] if no folder is named.

@@ -35,7 +35,7 @@ pub struct Tensor {
     pub numbers: Numbers,
     /// Sizes of its axes.
     pub dims: Vec<Option<usize>>,
-    /// The smallest, best and largest first size, the batch; all the same where it is fixed.
+    /// Of an input, the smallest, best and largest first size, the batch; all the same where it is fixed.
     pub batch: (usize, usize, usize),
 }
 

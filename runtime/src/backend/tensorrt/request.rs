@@ -3,8 +3,8 @@
 use oxidet_proto::calibration_cache::{Algorithm, CacheHeader, CalibrationCache, TensorRtVersion};
 use oxidet_proto::manifest::Precision;
 
-use super::{Version, abi};
-use crate::{Device, EngineOptions, Profile};
+use super::{Version, abi, dla_core};
+use crate::{EngineOptions, Profile};
 
 /// What matters of a model.
 #[derive(Clone, Copy, Debug)]
@@ -37,13 +37,7 @@ const PLACE_AT_EXPORT: &str =
 
 impl Request {
     pub fn new(model: Model, options: &EngineOptions, version: Version) -> Result<Self, String> {
-        let dla_core = match options.device {
-            Device::TensorRt(_) => None,
-            Device::Dla(core) => Some(core),
-            Device::Cpu | Device::Cuda(_) => {
-                return Err("it computes with TensorRT on an NVIDIA GPU or DLA; choose such a device".into());
-            }
-        };
+        let dla_core = dla_core(options.device);
         let profile = profile(model, options.profile)?;
         if dla_core.is_some() && profile.min != profile.max {
             return Err("a DLA computes batches of one size only; take one batch for min, opt and max".into());
