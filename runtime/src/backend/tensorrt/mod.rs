@@ -156,7 +156,7 @@ impl TensorRt {
         facts: &PlanFacts,
         options: &EngineOptions,
     ) -> Result<Box<dyn Engine>, PrepareError> {
-        let (_, gpu, plan) = self.opened(plan, options)?;
+        let Opened { gpu, plan, .. } = self.opened(plan, options)?;
         Ok(Box::new(TensorRtEngine::new(plan, gpu, facts, None).map_err(failed)?))
     }
 
@@ -165,7 +165,7 @@ impl TensorRt {
     /// # Errors
     /// As [`load`](Self::load), for any plan.
     pub fn describe(&self, plan: &[u8], options: &EngineOptions) -> Result<PlanDescription, PrepareError> {
-        let (library, gpu, plan) = self.opened(plan, options)?;
+        let Opened { library, gpu, plan } = self.opened(plan, options)?;
         let layers = plan.inspect().map_err(failed)?;
         Ok(PlanDescription {
             version: library.version,
@@ -243,17 +243,19 @@ impl TensorRt {
         Ok((library, gpu))
     }
 
-    /// An open plan on the GPU of a device.
-    fn opened(
-        &self,
-        plan: &[u8],
-        options: &EngineOptions,
-    ) -> Result<(Arc<Library>, Arc<dyn Gpu>, Arc<Plan>), PrepareError> {
+    fn opened(&self, plan: &[u8], options: &EngineOptions) -> Result<Opened, PrepareError> {
         let (library, gpu) = self.start(options.device).map_err(flat)?;
         library.load_plugins(&options.plugins).map_err(failed)?;
         let plan = open(&library, gpu.as_ref(), plan, options.device).map_err(failed)?;
-        Ok((library, gpu, plan))
+        Ok(Opened { library, gpu, plan })
     }
+}
+
+/// An open plan, and what it is open with.
+struct Opened {
+    library: Arc<Library>,
+    gpu: Arc<dyn Gpu>,
+    plan: Arc<Plan>,
 }
 
 /// An engine, and how it came to be.
