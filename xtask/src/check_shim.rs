@@ -58,16 +58,18 @@ fn check(compiler: &Compiler, folder: &Path) -> anyhow::Result<String> {
     for (name, text) in SHIM_SOURCES {
         fs::write(work.path().join(name), text)?;
     }
-    let mut command = compiler.command();
-    command.args(["-std=c++17", "-O2", "-fPIC", "-c", "-Wall", "-Wextra", "-Wpedantic", "-Werror"]);
-    command
-        .args(headers.arguments())
-        .arg(work.path().join("oxidet_trt.cpp"))
-        .arg("-o")
-        .arg(work.path().join("shim.o"));
-    let output = command.output()?;
-    if !output.status.success() {
-        bail!("TensorRT {}\n{}", headers.version, String::from_utf8_lossy(&output.stderr));
+    for (name, _) in SHIM_SOURCES.iter().filter(|(name, _)| name.ends_with(".cpp")) {
+        let mut command = compiler.command();
+        command.args(["-std=c++17", "-O2", "-fPIC", "-c", "-Wall", "-Wextra", "-Wpedantic", "-Werror"]);
+        command
+            .args(headers.arguments())
+            .arg(work.path().join(name))
+            .arg("-o")
+            .arg(work.path().join("part.o"));
+        let output = command.output()?;
+        if !output.status.success() {
+            bail!("TensorRT {}\n{}", headers.version, String::from_utf8_lossy(&output.stderr));
+        }
     }
     Ok(headers.version.to_string())
 }

@@ -27,7 +27,7 @@ pub enum Severity {
     Verbose,
 }
 
-/// Hears what TensorRT says, from any of its threads.
+/// Hears what TensorRT says, from any of its threads. It must not name another listener itself.
 pub type LogListener = Box<dyn Fn(Severity, &str) + Send + Sync>;
 
 /// File name of the shim.

@@ -11,9 +11,11 @@ use super::Version;
 use super::library::{data_folder, shim_file_name};
 
 /// The source of the shim: file names and their content.
-pub const SHIM_SOURCES: [(&str, &str); 2] = [
+pub const SHIM_SOURCES: [(&str, &str); 4] = [
     ("oxidet_trt.h", include_str!("../../../shim/oxidet_trt.h")),
+    ("oxidet_trt_internal.h", include_str!("../../../shim/oxidet_trt_internal.h")),
     ("oxidet_trt.cpp", include_str!("../../../shim/oxidet_trt.cpp")),
+    ("oxidet_trt_build.cpp", include_str!("../../../shim/oxidet_trt_build.cpp")),
 ];
 
 /// Where packages and archives of NVIDIA's put TensorRT's headers.
@@ -241,7 +243,9 @@ pub fn build_shim(options: &ShimBuild) -> Result<BuiltShim, ShimError> {
     let made = work.path().join(shim_file_name());
     let mut command = compiler.command();
     command.args(["-std=c++17", "-O2", "-fPIC", "-shared", "-Wall", "-Wextra", "-Wl,--no-undefined"]);
-    command.args(headers.arguments()).arg("-o").arg(&made).arg(work.path().join("oxidet_trt.cpp"));
+    command.args(headers.arguments()).arg("-o").arg(&made);
+    let parts = SHIM_SOURCES.iter().filter(|(name, _)| name.ends_with(".cpp"));
+    command.args(parts.map(|(name, _)| work.path().join(name)));
     for folder in library_dirs(options, &headers) {
         let mut run_path = OsString::from("-Wl,-rpath,");
         run_path.push(&folder);
