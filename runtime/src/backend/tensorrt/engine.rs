@@ -64,18 +64,16 @@ impl TensorRtEngine {
         let queue = self.gpu.queue()?;
         let mut context = self.plan.context()?;
         let largest = self.input.batch.2;
-        let sized = |tensor: &Tensor| {
-            let per_image = tensor.per_image().and_then(|values| values.checked_mul(4));
-            let bytes = per_image.and_then(|bytes| bytes.checked_mul(largest));
-            bytes.ok_or_else(|| {
-                format!("tensor `{}` is {}: its size is not known", tensor.name, tensor.shape())
-            })
-        };
         let mut make = |tensor: &Tensor| {
-            let buffer = queue.buffer(sized(tensor)?)?;
+            let image = tensor.per_image().and_then(|values| values.checked_mul(4));
+            let whole = image.and_then(|bytes| bytes.checked_mul(largest));
+            let (Some(image), Some(whole)) = (image, whole) else {
+                return Err(format!("tensor `{}` is {}: its size is not known", tensor.name, tensor.shape()));
+            };
+            let buffer = queue.buffer(whole)?;
             // SAFETY: the buffer holds the largest batch, and goes after the context.
             unsafe { context.set_address(&tensor.name, buffer.address()) }?;
-            Ok::<_, String>(buffer)
+            Ok(Place { buffer, image })
         };
         let input = make(&self.input)?;
         let output = |name: &str| {
@@ -108,6 +106,13 @@ impl Engine for TensorRtEngine {
     }
 }
 
+impl Drop for TensorRtEngine {
+    fn drop(&mut self) {
+        // As of a session.
+        let _ = self.gpu.bind();
+    }
+}
+
 /// Whether a plan suppresses as its manifest says.
 fn compare(outputs: &Outputs, said: &Suppression) -> Result<(), String> {
     let (Outputs::Suppressed { tail, kept, .. }, said_kept) = (outputs, said.nms.keep_top_k) else {
@@ -128,11 +133,17 @@ fn compare(outputs: &Outputs, said: &Suppression) -> Result<(), String> {
     Ok(())
 }
 
+/// Where a tensor lies: the largest batch, in images of so many bytes.
+struct Place {
+    buffer: Box<dyn Buffer>,
+    image: usize,
+}
+
 /// The context goes first: it knows the addresses of the buffers. They wait for the queue.
 struct TensorRtSession {
     context: Context,
-    input: Box<dyn Buffer>,
-    outputs: Vec<Box<dyn Buffer>>,
+    input: Place,
+    outputs: Vec<Place>,
     queue: Box<dyn Queue>,
     gpu: Arc<dyn Gpu>,
     what: Outputs,
@@ -143,6 +154,13 @@ struct TensorRtSession {
 }
 
 impl Session for TensorRtSession {}
+
+impl Drop for TensorRtSession {
+    fn drop(&mut self) {
+        // What is freed is freed on the GPU that this thread uses.
+        let _ = self.gpu.bind();
+    }
+}
 
 impl Network for TensorRtSession {
     fn run(&mut self, input: &[f32], batch: usize, out: &mut RawDetections) -> Result<(), NetworkError> {
@@ -184,25 +202,24 @@ impl TensorRtSession {
     /// One batch that the engine takes; `input` may hold fewer images.
     fn run_once(&mut self, input: &[f32], batch: usize, out: &mut RawDetections) -> Result<(), String> {
         self.gpu.bind()?;
-        let Signature { channels, height, width, classes, .. } = self.signature;
-        let bytes = batch * channels * height * width * 4;
-        let host =
-            self.input.host()?.get_mut(..bytes).ok_or("the batch is larger than the engine's largest")?;
+        let bytes = batch * self.input.image;
+        let host = self.input.buffer.host()?;
+        let host = host.get_mut(..bytes).ok_or("the batch is larger than the engine's largest")?;
         let (words, _) = host.as_chunks_mut::<4>();
         let values = input.iter().copied().chain(std::iter::repeat(0.0));
         for (word, value) in words.iter_mut().zip(values) {
             *word = value.to_ne_bytes();
         }
         self.shape(batch)?;
-        let done = self.compute(bytes);
+        let done = self.compute(batch);
         // Also after a failure: what was queued before it may still be under way.
         let finished = self.queue.finish();
         done.and(finished)?;
         let mut hosts = Vec::with_capacity(self.outputs.len());
         for output in &mut self.outputs {
-            hosts.push(&*output.host()?);
+            hosts.push(&*output.buffer.host()?);
         }
-        self.what.read(&hosts, batch, classes, out)
+        self.what.read(&hosts, batch, self.signature.classes, out)
     }
 
     /// Sets the batch, if it is another than that of the last run. The outputs must have room in their buffers.
@@ -223,12 +240,12 @@ impl TensorRtSession {
         Ok(())
     }
 
-    fn compute(&mut self, bytes: usize) -> Result<(), String> {
-        self.input.upload(bytes)?;
+    fn compute(&mut self, batch: usize) -> Result<(), String> {
+        self.input.buffer.upload(batch * self.input.image)?;
         // SAFETY: the queue lives in here and is waited for by the caller.
         unsafe { self.context.enqueue(self.queue.handle()) }?;
         for output in &mut self.outputs {
-            output.download(usize::MAX)?;
+            output.buffer.download(batch * output.image)?;
         }
         Ok(())
     }
