@@ -2,8 +2,10 @@
 
 mod batches;
 pub mod cpu;
+mod engine_digest;
 pub mod onnxruntime;
 mod processor;
+pub mod tensorrt;
 
 use std::path::PathBuf;
 

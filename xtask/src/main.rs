@@ -8,6 +8,7 @@ mod bench_eval;
 mod bench_ops;
 mod bench_runtime;
 mod bench_train;
+mod check_shim;
 mod follow_peer;
 mod onnx_peer;
 
@@ -32,6 +33,8 @@ enum Task {
     TrainWorker(bench_train::WorkerArgs),
     #[command(name = "bench-ops")]
     Ops(bench_ops::Args),
+    #[command(name = "check-shim")]
+    Shim(check_shim::Args),
     #[command(name = "follow-peer")]
     Follow(follow_peer::Args),
     #[command(name = "onnx-peer")]
@@ -48,6 +51,7 @@ fn main() -> anyhow::Result<()> {
         Task::Train(args) => bench_train::run(&args),
         Task::TrainWorker(args) => bench_train::work(&args),
         Task::Ops(args) => bench_ops::run(&args),
+        Task::Shim(args) => check_shim::run(&args),
         Task::Follow(args) => follow_peer::run(&args),
         Task::Onnx(args) => onnx_peer::run(&args),
     }

@@ -70,7 +70,7 @@ impl Backend for OnnxRuntime {
         check(artifact, options).map_err(failed)?;
         let library = self.open().map_err(failed)?;
         let onnx = artifact.model().to_bytes();
-        let cache = EngineCache::of(&onnx, options, &library);
+        let cache = EngineCache::of(&onnx, options, &library).map_err(failed)?;
         let engine = OrtEngine {
             library,
             onnx,
