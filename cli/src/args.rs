@@ -36,7 +36,10 @@ pub enum Command {
     Decrypt(cmd::encrypt::DecryptArgs),
     Doctor(cmd::doctor::DoctorArgs),
     Encrypt(cmd::encrypt::EncryptArgs),
+    #[command(name = "gen_trt_engine")]
+    GenTrtEngine(cmd::gen_trt_engine::GenTrtEngineArgs),
     Inference(cmd::inference::InferenceArgs),
+    Tensorrt(cmd::tensorrt::TensorRtArgs),
     Verify(cmd::verify::VerifyArgs),
 }
 

@@ -6,8 +6,10 @@ use std::str::FromStr;
 use clap::{Args, ValueEnum};
 use oxidet_proto::manifest::Precision;
 use oxidet_runtime::{
-    Artifact, Backend, Cpu, Device, Engine, EngineOptions, OnnxRuntime, PrepareError, Profile,
+    Artifact, Backend, Cpu, Device, Engine, EngineOptions, OnnxRuntime, PrepareError, Profile, TensorRt,
 };
+
+use oxidet_runtime::tensorrt::PlanFacts;
 
 use crate::exit::Failure;
 use crate::files;
@@ -16,10 +18,12 @@ use crate::files;
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "What runs an exported model (docs/runtime.md)")]
 pub struct EngineArgs {
-    /// Program that computes: cpu is built in; onnxruntime is a library that is looked for [default: cpu]
+    /// Program that computes: cpu is built in; onnxruntime and tensorrt are libraries that are looked for [default: cpu, and tensorrt
+    /// for .engine files]
     #[arg(long, value_name = "BACKEND")]
     backend: Option<BackendName>,
-    /// Where: cpu, cuda, tensorrt (an NVIDIA GPU through a TensorRT engine) or dla; cuda:1 is the second GPU [default: cpu]
+    /// Where: cpu, cuda, tensorrt (an NVIDIA GPU through a TensorRT engine) or dla; cuda:1 is the second GPU [default: cpu, and tensorrt
+    /// of the tensorrt backend]
     #[arg(long, value_name = "DEVICE", value_parser = device)]
     device: Option<Device>,
     /// Precision of the engine that is built; on the processor, the model's own [default: the model's own]
@@ -51,6 +55,7 @@ pub enum BackendName {
     #[default]
     Cpu,
     Onnxruntime,
+    Tensorrt,
 }
 
 /// Precisions by name.
@@ -139,7 +144,17 @@ impl EngineArgs {
         match self.backend_name() {
             BackendName::Cpu => Box::new(Cpu),
             BackendName::Onnxruntime => Box::new(OnnxRuntime::new(self.ort_lib.clone())),
+            BackendName::Tensorrt => Box::new(TensorRt::new()),
         }
+    }
+
+    /// Where it computes.
+    fn device(&self) -> Device {
+        let default = match self.backend_name() {
+            BackendName::Tensorrt => Device::TensorRt(0),
+            BackendName::Cpu | BackendName::Onnxruntime => Device::Cpu,
+        };
+        self.device.unwrap_or(default)
     }
 
     /// Its name. A device that only one has is enough to name it.
@@ -160,7 +175,7 @@ impl EngineArgs {
         };
         let calibration = self.calibration.as_deref().map(files::read).transpose()?;
         Ok(EngineOptions {
-            device: self.device.unwrap_or_default(),
+            device: self.device(),
             precision: self.precision.map_or(own, Into::into),
             profile: self.profile.unwrap_or_default(),
             threads: self.threads.map(usize::from),
@@ -179,6 +194,26 @@ impl EngineArgs {
         let capabilities = backend.probe().map_err(|error| Failure::environment(error.to_string()))?;
         crate::console::debug(&format!("{}: {}", backend.name(), capabilities.version));
         backend.prepare(artifact, &options).map_err(|error| failure(path, &error))
+    }
+
+    /// Opens an engine that is built already. `path` is for messages.
+    pub fn open_plan(&self, path: &Path, plan: &[u8], classes: usize) -> Result<Box<dyn Engine>, Failure> {
+        if self.backend.is_some_and(|backend| backend != BackendName::Tensorrt) {
+            return Err(Failure::usage(format!(
+                "{}: a TensorRT engine, which --backend tensorrt runs and no other",
+                path.display()
+            )));
+        }
+        let tensorrt = Self { backend: Some(BackendName::Tensorrt), ..self.clone() };
+        let backend = TensorRt::new();
+        backend.probe().map_err(|error| Failure::environment(error.to_string()))?;
+        let options = EngineOptions {
+            device: tensorrt.device(),
+            plugins: self.plugins.clone(),
+            ..EngineOptions::default()
+        };
+        let facts = PlanFacts { classes, suppression: None };
+        backend.load(plan, &facts, &options).map_err(|error| failure(path, &error))
     }
 
     /// Refuses options about engines where there is none: a checkpoint runs in this program.

@@ -67,7 +67,9 @@ fn run(program: &'static str) -> Result<(), Failure> {
         Command::Decrypt(args) => cmd::encrypt::decrypt(&args),
         Command::Doctor(args) => cmd::doctor::run(&args),
         Command::Encrypt(args) => cmd::encrypt::encrypt(&args),
+        Command::GenTrtEngine(args) => cmd::gen_trt_engine::run(&args),
         Command::Inference(args) => cmd::inference::run(&args),
+        Command::Tensorrt(args) => cmd::tensorrt::run(&args),
         Command::Verify(args) => cmd::verify::run(&args),
     }
 }

@@ -24,6 +24,8 @@ pub fn open(
     let model = if is_checkpoint(path)? {
         engine.refuse_for_checkpoint(path)?;
         open_checkpoint(path, passphrase, spec)?
+    } else if is_engine(path) {
+        open_engine(path, spec, engine)?
     } else {
         open_artifact(path, passphrase, spec, engine)?
     };
@@ -80,6 +82,35 @@ fn open_artifact(
     }
     let network = session(path, &*engine.prepare(path, &artifact)?)?;
     Ok(Model { network, classes, preprocess, nms })
+}
+
+/// Whether a file is called as TensorRT's engines are. Their bytes are known to TensorRT alone.
+fn is_engine(path: &Path) -> bool {
+    let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+    ["engine", "plan", "trt"].contains(&extension.as_str())
+}
+
+fn open_engine(path: &Path, spec: Option<&Checked>, engine: &EngineArgs) -> Result<Model, Failure> {
+    let Some(spec) = spec else {
+        return Err(Failure::usage(format!(
+            "{}: an engine does not say what its classes are, how images are fed to it and how to suppress; give the spec (-e)",
+            path.display()
+        )));
+    };
+    let (classes, preprocess) = (spec.classes().names().to_vec(), preprocess_from_spec(spec.augmentation()));
+    let opened = engine.open_plan(path, &files::read(path)?, classes.len())?;
+    let signature = opened.signature();
+    let size = (signature.channels, signature.height, signature.width);
+    let expected = (preprocess.channels, preprocess.height, preprocess.width);
+    if size != expected {
+        return Err(Failure::data(format!(
+            "{}: the engine reads {}; the spec says {}",
+            path.display(),
+            dims(size),
+            dims(expected)
+        )));
+    }
+    Ok(Model { network: session(path, &*opened)?, classes, preprocess, nms: nms_from_spec(spec.nms()) })
 }
 
 fn says_too_little(path: &Path) -> Failure {

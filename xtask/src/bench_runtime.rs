@@ -205,7 +205,7 @@ fn beside_onnxruntime(
 ) -> Result<Value> {
     let options = EngineOptions { threads: Some(args.threads), ..EngineOptions::default() };
     let benchmark = Benchmark { batch_size: 1, warm_up: 2, iterations: images.len().min(20) };
-    let mut milliseconds = |backend: &dyn Backend| -> Result<f64> {
+    let milliseconds = |backend: &dyn Backend| -> Result<f64> {
         let mut model = Model::load(onnx, None, backend, &options)?;
         let measured = benchmark.run(&mut model, images, &mut || true)?;
         Ok(measured.context("nobody stops it")?.network.p50_ms)

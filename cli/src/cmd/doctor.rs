@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use oxidet_proto::container::{self, Kind, Sniffed};
 use oxidet_runtime::{
-    Artifact, Backend, Capabilities, Cpu, Device, EngineOptions, Machine, OnnxRuntime, Unavailable,
+    Artifact, Backend, Capabilities, Cpu, Device, EngineOptions, Machine, OnnxRuntime, TensorRt, Unavailable,
 };
 use serde_json::{Value, json};
 
@@ -42,7 +42,8 @@ struct Probed {
 }
 
 pub fn run(args: &DoctorArgs) -> Result<(), Failure> {
-    let backends: [Box<dyn Backend>; 2] = [Box::new(Cpu), Box::new(OnnxRuntime::new(args.ort_lib.clone()))];
+    let backends: [Box<dyn Backend>; 3] =
+        [Box::new(Cpu), Box::new(OnnxRuntime::new(args.ort_lib.clone())), Box::new(TensorRt::new())];
     let probed: Vec<Probed> =
         backends.into_iter().map(|backend| Probed { found: backend.probe(), backend }).collect();
     let needs = args.model.as_ref().map(|_| args.look(&probed)).transpose()?;
@@ -119,7 +120,8 @@ impl DoctorArgs {
             Sniffed::Oxidet { kind: Some(Kind::Onnx), .. }
         );
         let artifact = model::read_artifact(path, self.key.passphrase()?.as_ref())?;
-        let runs = probed.iter().filter(|probed| probed.found.is_ok());
+        // On the processor: an engine would take minutes to build.
+        let runs = probed.iter().filter(|probed| probed.found.is_ok() && probed.backend.name() != "tensorrt");
         let options = EngineOptions { device: Device::Cpu, ..EngineOptions::default() };
         let runs = runs.map(|Probed { backend, .. }| {
             let prepared = backend.prepare(&artifact, &options);

@@ -3,7 +3,9 @@
 pub mod benchmark;
 pub mod doctor;
 pub mod encrypt;
+pub mod gen_trt_engine;
 pub mod inference;
+pub mod tensorrt;
 pub mod verify;
 
 #[cfg(feature = "training")]
