@@ -15,6 +15,7 @@ mod inspect_ranges;
 mod kmeans;
 mod prune;
 mod quantization;
+mod running;
 mod stopping;
 mod support;
 mod usage;
