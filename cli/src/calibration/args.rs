@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use oxidet_calib::Method;
-use oxidet_graph::Checkpoint;
+use oxidet_calib::{Method, check_float_layers};
 use oxidet_graph::onnx::NmsTail;
+use oxidet_graph::{Checkpoint, Graph};
 use oxidet_proto::lint::Checked;
 use oxidet_proto::{precision_list, tensorfile};
 use oxidet_trainer::data::{BadImages, Dataset, DatasetRequest, Split, epoch_order, list_images};
@@ -64,11 +64,14 @@ impl CalibrationArgs {
         .find_map(|(name, given)| given.then_some(name))
     }
 
-    /// The layers that stay in float.
-    pub fn float_layers(&self) -> Result<BTreeSet<String>, Failure> {
+    /// The layers of a network that stay in float.
+    pub fn float_layers(&self, graph: &Graph) -> Result<BTreeSet<String>, Failure> {
         let Some(path) = &self.fp16_layers else { return Ok(BTreeSet::new()) };
-        precision_list::parse(&path.to_string_lossy(), &files::read_text(path)?)
-            .map_err(|error| Failure::usage(error.to_string()))
+        let layers = precision_list::parse(&path.to_string_lossy(), &files::read_text(path)?)
+            .map_err(|error| Failure::usage(error.to_string()))?;
+        check_float_layers(graph, &layers)
+            .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
+        Ok(layers)
     }
 
     /// Measures the tensors of a float network that is exported with such a tail.
@@ -78,7 +81,7 @@ impl CalibrationArgs {
         spec: &Checked,
         tail: NmsTail,
     ) -> Result<Calibration, Failure> {
-        let float_layers = self.float_layers()?;
+        let float_layers = self.float_layers(&checkpoint.detector.graph)?;
         let inputs = self.inputs(&checkpoint.detector.preprocess, spec)?;
         Calibration::measure(checkpoint, spec, tail, self.method, inputs, float_layers)
     }

@@ -146,16 +146,21 @@ impl Int8Args {
             None
         };
         let calibration = match existing {
-            Some(path) => Calibration::read(path, &checkpoint, self.calibration.float_layers()?)?,
+            Some(path) => {
+                let float_layers = self.calibration.float_layers(&checkpoint.detector.graph)?;
+                Calibration::read(path, &checkpoint, float_layers)?
+            }
             None => self.calibration.measure(&checkpoint, spec, tail)?,
         };
-        let int8 = calibration.quantized()?;
+        let int8 = calibration.quantized().clone();
         if route == Int8Route::QuantizedModel {
             return Ok(Plan { ranges: Some(calibration), ..Plan::of(int8) });
         }
         if let Some(path) = existing {
             calibration.check_version(path, self.version(target)?)?;
+            calibration.check_float_layers(path)?;
         }
+        calibration.warn_of_layers_not_kept();
         Ok(Plan {
             checkpoint,
             int8: Some(int8),
@@ -193,7 +198,7 @@ impl Int8Args {
         let cache =
             self.cache.clone().map(|path| Ok::<_, Failure>((path, self.version(target)?))).transpose()?;
         let plain = without_quantizers(&checkpoint);
-        let ranges = Calibration::trained(&plain, tensor_scales(&checkpoint)?)?;
+        let ranges = Calibration::trained(checkpoint.clone(), tensor_scales(&checkpoint)?)?;
         let json = self.json.clone();
         Ok(Plan { int8: Some(checkpoint), ranges: Some(ranges), cache, json, ..Plan::of(plain) })
     }
