@@ -102,22 +102,22 @@ pub fn layer_report<E: From<LayerReportError>>(
         Ok(quantize(request.checkpoint, request.ranges, &float).map_err(own)?.checkpoint)
     };
     let outputs = run(&mut *prepare(request.checkpoint)?, request.images).map_err(LayerReportError::from)?;
-    let disagreement = |checkpoint: &Checkpoint| -> Result<f64, E> {
+    let cost = |checkpoint: &Checkpoint| -> Result<f64, E> {
         let other = run(&mut *prepare(checkpoint)?, request.images).map_err(LayerReportError::from)?;
-        Ok(mean_disagreement(&outputs, &other).ok_or(LayerReportError::NothingSeen(request.images.len()))?)
+        Ok(disagreement(&outputs, &other).ok_or(LayerReportError::NothingSeen(request.images.len()))?)
     };
 
     let quantized = with_float(&[])?;
     let graph = &quantized.detector.graph;
     let maps = QuantizedMaps::of(graph);
-    let base = disagreement(&quantized)?;
+    let base = cost(&quantized)?;
     let share = |remaining: f64| if base > 0.0 { (base - remaining) / base } else { 0.0 };
     let all: Vec<_> = quantizers(graph).collect();
     let mut tensors = Vec::with_capacity(all.len());
     for (at, quantizer) in all.iter().enumerate() {
         let tensor = rounded_tensor(graph, *quantizer).to_owned();
         let readers = readers(graph, *quantizer);
-        let remaining = disagreement(&with_float(&readers)?)?;
+        let remaining = cost(&with_float(&readers)?)?;
         let amax = maps.amax(graph, &quantized.params, *quantizer).map_err(|error| own(error.into()))?;
         let held = request.measured.of(&tensor);
         tensors.push(TensorReport {
@@ -141,7 +141,7 @@ pub fn layer_report<E: From<LayerReportError>>(
         }
         let mut more = suggested.clone();
         more.extend(tensor.readers.iter().filter(|reader| !suggested.contains(reader)).cloned());
-        let with_more = disagreement(&with_float(&more)?)?;
+        let with_more = cost(&with_float(&more)?)?;
         // Two tensors that both cost much may cost it together.
         if with_more < remaining {
             (suggested, remaining) = (more, with_more);
@@ -150,34 +150,58 @@ pub fn layer_report<E: From<LayerReportError>>(
     Ok(LayerReport { disagreement: base, tensors, suggested, remaining })
 }
 
-fn run(network: &mut dyn Network, images: &[Vec<f32>]) -> Result<Vec<RawDetections>, NetworkError> {
-    let one = |image: &Vec<f32>| {
+fn run(network: &mut dyn Network, images: &[Vec<f32>]) -> Result<RawDetections, NetworkError> {
+    let mut all = RawDetections::default();
+    for image in images {
         let mut raw = RawDetections::default();
-        network.run(image, 1, &mut raw).map(|()| raw)
-    };
-    images.iter().map(one).collect()
+        network.run(image, 1, &mut raw)?;
+        all.append(&raw, 1);
+    }
+    Ok(all)
 }
 
-/// None when neither network sees anything.
-fn mean_disagreement(a: &[RawDetections], b: &[RawDetections]) -> Option<f64> {
+/// How far apart two networks are in what either sees on the same images: 1 − IoU + the largest difference of a score, mean over the
+/// candidates; 0 where they agree, 2 at most. None when neither sees anything.
+pub fn disagreement(a: &RawDetections, b: &RawDetections) -> Option<f64> {
     let (mut sum, mut seen) = (0.0, 0usize);
-    for (a, b) in a.iter().zip(b) {
-        for candidate in 0..a.candidates {
-            let scores = |raw: &RawDetections| -> Vec<f32> {
-                raw.scores[candidate * raw.classes..][..raw.classes].to_vec()
-            };
-            let (of_a, of_b) = (scores(a), scores(b));
-            if of_a.iter().chain(&of_b).all(|score| *score < SEEN) {
-                continue;
-            }
-            let largest = of_a.iter().zip(&of_b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-            let corners = |raw: &RawDetections| match raw.boxes[candidate * 4..][..4] {
-                [x1, y1, x2, y2] => NormBox { x1, y1, x2, y2 },
-                _ => unreachable!("a slice of four"),
-            };
-            sum += f64::from(largest) + f64::from(1.0 - iou(&corners(a), &corners(b)));
-            seen += 1;
+    for ((scores_a, box_a), (scores_b, box_b)) in candidates(a).zip(candidates(b)) {
+        if scores_a.iter().chain(scores_b).all(|score| *score < SEEN) {
+            continue;
         }
+        let largest = scores_a.iter().zip(scores_b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        let corners = |&[x1, y1, x2, y2]: &[f32; 4]| NormBox { x1, y1, x2, y2 };
+        sum += f64::from(largest) + f64::from(1.0 - iou(&corners(box_a), &corners(box_b)));
+        seen += 1;
     }
     (seen > 0).then(|| sum / seen as f64)
+}
+
+/// Scores and corners of all candidates of all images.
+fn candidates(raw: &RawDetections) -> impl Iterator<Item = (&[f32], &[f32; 4])> {
+    raw.scores.chunks_exact(raw.classes.max(1)).zip(raw.boxes.as_chunks().0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_either_sees_is_compared() {
+        // Two images of one candidate and two classes.
+        let with = |scores: [f32; 4], right: f32| RawDetections {
+            batch: 2,
+            candidates: 1,
+            classes: 2,
+            boxes: vec![0.0, 0.0, 1.0, 1.0, 0.0, 0.0, right, 1.0],
+            scores: scores.to_vec(),
+            suppressed: false,
+        };
+        let a = with([0.9, 0.0, 0.05, 0.5], 1.0);
+        assert_eq!(disagreement(&a, &a), Some(0.0));
+        // Nothing is off in the first image; in the second half of the box is, and the second class by 0.25.
+        let apart = disagreement(&a, &with([0.9, 0.0, 0.05, 0.25], 0.5)).unwrap();
+        assert!((apart - (0.5 + 0.25) / 2.0).abs() < 1e-6, "{apart}");
+        let nothing = with([0.05; 4], 1.0);
+        assert_eq!(disagreement(&nothing, &nothing), None);
+    }
 }

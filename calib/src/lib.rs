@@ -17,7 +17,9 @@ mod quantize;
 
 pub use fingerprint::fingerprint;
 pub use histogram::Histogram;
-pub use layer_report::{LayerReport, LayerReportError, LayerReportRequest, TensorReport, layer_report};
+pub use layer_report::{
+    LayerReport, LayerReportError, LayerReportRequest, TensorReport, disagreement, layer_report,
+};
 pub use measure::{MeasureError, Measured, measure};
 pub use method::Method;
-pub use quantize::{QuantizeError, Quantized, quantize};
+pub use quantize::{QuantizeError, Quantized, check_float_layers, quantize};

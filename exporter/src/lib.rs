@@ -19,4 +19,4 @@ pub use export::{ExportError, ExportRequest, Exported, export, tensor_scales, wi
 pub use quantizers::{QuantizersError, check_quantizers};
 pub use target::{Facts, HalfRoute, Int8Route, Target, UnfitTail, deepstream_reads};
 pub use triton::{TRITON_CACHE, TritonModel, triton_model};
-pub use verify::{Select, Suppressed, Tolerance, Verification, Written, verify};
+pub use verify::{Differences, Select, Suppressed, Tolerance, Verification, Written, verify};

@@ -2,26 +2,27 @@
 
 use oxidet_vision::{Detection, NetworkError, NormBox, RawDetections};
 
-/// Detections of the first image: rows `[image, class, candidate]` of `raw`, the best `keep_top_k` of all classes, clipped.
+/// Detections of an image: rows `[image, class, candidate]` of `raw`, the best `keep_top_k` of all classes, clipped.
 ///
 /// # Errors
 /// When a row points outside `raw`.
 pub(crate) fn detections(
     raw: &RawDetections,
+    image: usize,
     selected: &[[i64; 3]],
     keep_top_k: usize,
 ) -> Result<Vec<Detection>, NetworkError> {
     let mut found = Vec::new();
-    for row in selected.iter().filter(|row| row[0] == 0) {
+    for row in selected.iter().filter(|row| usize::try_from(row[0]) == Ok(image)) {
         let index = |at: usize, len: usize| usize::try_from(row[at]).ok().filter(|index| *index < len);
         let (Some(class), Some(candidate)) = (index(1, raw.classes), index(2, raw.candidates)) else {
             let what = format!("selected {row:?} of {} classes and {} boxes", raw.classes, raw.candidates);
             return Err(NetworkError(what.into()));
         };
-        let [x1, y1, x2, y2] = raw.image_boxes(0)[candidate * 4..][..4] else {
+        let [x1, y1, x2, y2] = raw.image_boxes(image)[candidate * 4..][..4] else {
             unreachable!("four corners per box")
         };
-        let score = raw.image_scores(0)[candidate * raw.classes + class];
+        let score = raw.image_scores(image)[candidate * raw.classes + class];
         found.push(Detection { class, score, bbox: NormBox { x1, y1, x2, y2 } });
     }
     // Stable: equal scores stay in class order.
@@ -45,7 +46,7 @@ mod tests {
             scores: vec![0.1, 0.9, 0.8, 0.2],
             suppressed: false,
         };
-        let all = detections(&raw, &[[0, 0, 1], [0, 1, 0], [0, 1, 1], [1, 0, 0]], 2).unwrap();
+        let all = detections(&raw, 0, &[[0, 0, 1], [0, 1, 0], [0, 1, 1], [1, 0, 0]], 2).unwrap();
         let first = NormBox { x1: 0.0, y1: 0.0, x2: 0.5, y2: 0.5 };
         let second = NormBox { x1: 0.25, y1: 0.25, x2: 0.5, y2: 1.0 };
         assert_eq!(
@@ -56,7 +57,7 @@ mod tests {
             ]
         );
         for outside in [[0, 2, 0], [0, 0, 2], [0, -1, 0]] {
-            assert!(detections(&raw, &[outside], 2).is_err());
+            assert!(detections(&raw, 0, &[outside], 2).is_err());
         }
     }
 }

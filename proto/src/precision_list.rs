@@ -1,5 +1,5 @@
-//! The list of layers that stay in higher precision in an INT8 network (`--fp16_layers`): a name a line, `#` begins a comment.
-//! `calibrate --layer-report` writes it; `export` and builders of engines read it.
+//! The list of layers that stay in floating point in an INT8 network (`--fp16_layers`): a name a line, `#` begins a comment.
+//! `calibrate --layer-report` writes it; `calibrate` and `export` read it, and what builds engines from a float model.
 
 use std::collections::BTreeSet;
 

@@ -1,8 +1,8 @@
 //! TAO's tensorfiles: calibration images in HDF5, preprocessed and in batches. Format page: `docs/formats/tensorfile.md`.
 //!
-//! These files are large, so a [`Tensorfile`] is read from where it lies, a batch at a time.
+//! These files are large, so a [`Tensorfile`] is read from where it lies, an image at a time.
 
-use std::io::{Read, Seek};
+use std::io::{Read, Seek, Write};
 
 use hdf5_pure::{AttrValue, DType, Dataset, File, FileBuilder, ReadSeekSource};
 
@@ -57,6 +57,9 @@ pub enum TensorfileProblem {
     /// Not HDF5, or damaged.
     #[error("not a readable HDF5 file: {0}")]
     Hdf5(#[from] hdf5_pure::Error),
+    /// The file is not written.
+    #[error("cannot be written: {0}")]
+    Unwritten(hdf5_pure::Error),
     /// HDF5 of something else.
     #[error("no tensorfile of TAO: the attribute `count` of the root, the number of batches, is missing")]
     NoCount,
@@ -109,12 +112,20 @@ impl Tensorfile {
         self.shape
     }
 
-    /// Reads a batch, counted from 0: `[N, C, H, W]` as the network takes it, the mean subtracted. TAO stores 64-bit numbers that were
-    /// 32-bit ones before; they are that again here. Needs memory for three times what it returns.
+    /// Number of images in all batches.
+    pub fn images(&self) -> usize {
+        self.count.saturating_mul(self.shape[0])
+    }
+
+    /// Reads an image, counted from 0 over all batches: `[C, H, W]` as the network takes it, the mean subtracted. TAO stores 64-bit
+    /// numbers that were 32-bit ones before; they are that again here. Threads can read at the same time. Only the chunks that hold
+    /// the image are unpacked.
     ///
     /// # Errors
-    /// [`TensorfileError`]: the batch is missing, damaged, of another shape, or has values that are not finite.
-    pub fn read(&self, batch: usize) -> Result<Vec<f32>, TensorfileError> {
+    /// [`TensorfileError`]: its batch is missing, damaged, of another shape, or has values that are not finite.
+    pub fn image(&self, number: usize) -> Result<Vec<f32>, TensorfileError> {
+        let [images, channels, height, width] = self.shape;
+        let (batch, image) = (number / images, number % images);
         let (dataset, shape) = self.dataset(batch)?;
         if shape != self.shape {
             let what = format!(
@@ -123,21 +134,16 @@ impl Tensorfile {
             );
             return Err(self.failed(batch, what));
         }
-        let values = dataset.read_f32().map_err(|error| self.failed(batch, error))?;
-        if values.len() != shape.iter().product::<usize>() {
+        let values = dataset.read_f32_rows(image as u64, 1).map_err(|error| self.failed(batch, error))?;
+        let len = channels * height * width;
+        if values.len() != len {
             return Err(self.failed(batch, "it has not as many values as its shape says"));
         }
         if let Some(at) = values.iter().position(|value| !value.is_finite()) {
-            return Err(
-                self.failed(batch, format!("value {at} is {}; pixels are finite numbers", values[at]))
-            );
+            let (place, value) = (image * len + at, values[at]);
+            return Err(self.failed(batch, format!("value {place} is {value}; pixels are finite numbers")));
         }
         Ok(values)
-    }
-
-    /// Reads one batch after the other.
-    pub fn batches(&self) -> impl Iterator<Item = Result<Vec<f32>, TensorfileError>> {
-        (0..self.count).map(|batch| self.read(batch))
     }
 
     /// The array of a batch and its shape, after all checks that need no values.
@@ -182,28 +188,37 @@ impl Tensorfile {
 }
 
 /// Writes a tensorfile of batches of this shape, `[N, C, H, W]`, already preprocessed: 64-bit numbers, gzip, an image a chunk, as
-/// TAO does it. The same batches give the same bytes. Needs memory for all of them, 8 bytes a value; `name` is for messages.
+/// TAO does it. The same batches give the same bytes. `name` is for messages.
+///
+/// The file begins with what is known only when it is complete. So until `sink` gets it, it is in memory: 8 bytes a value of all
+/// batches, and what they are packed to.
 ///
 /// # Errors
-/// [`TensorfileError`]: no batch, or one that has not the shape or values that are not finite.
-pub fn write(
+/// [`TensorfileError`]: no batch, one that has not the shape or values that are not finite, a batch that would not be read, or what
+/// `sink` fails with; and what `batches` fail with.
+pub fn write<E: From<TensorfileError>>(
     name: &str,
     shape: [usize; 4],
-    batches: impl IntoIterator<Item = Vec<f32>>,
-) -> Result<Vec<u8>, TensorfileError> {
+    batches: impl IntoIterator<Item = Result<Vec<f32>, E>>,
+    sink: impl Write,
+) -> Result<(), E> {
     let failed = |problem| TensorfileError { name: name.to_owned(), problem };
+    let wrong = |batch, what| failed(TensorfileProblem::Batch { batch, what });
     let extents = shape.map(|extent| extent as u64);
     let [_, channels, height, width] = extents;
     let mut file = FileBuilder::new();
     let mut count = 0;
     for (batch, values) in batches.into_iter().enumerate() {
+        let values = values?;
         if values.len() != shape.iter().product::<usize>() || values.is_empty() {
-            let what = format!("{} values are not of shape {shape:?}", values.len());
-            return Err(failed(TensorfileProblem::Batch { batch, what }));
+            return Err(wrong(batch, format!("{} values are not of shape {shape:?}", values.len())).into());
+        }
+        if values.len() as u64 > MAX_VALUES {
+            let what = format!("{} values are more than the {MAX_VALUES} that are read", values.len());
+            return Err(wrong(batch, what).into());
         }
         if values.iter().any(|value| !value.is_finite()) {
-            let what = "it has values that are not finite".into();
-            return Err(failed(TensorfileProblem::Batch { batch, what }));
+            return Err(wrong(batch, "it has values that are not finite".into()).into());
         }
         let values: Vec<f64> = values.into_iter().map(f64::from).collect();
         let mut group = file.create_group(&group(batch));
@@ -217,10 +232,10 @@ pub fn write(
         count += 1;
     }
     if count == 0 {
-        return Err(failed(TensorfileProblem::Count(count.to_string())));
+        return Err(failed(TensorfileProblem::Count(count.to_string())).into());
     }
     file.set_attr(COUNT, AttrValue::I64(count));
-    file.finish().map_err(|error| failed(error.into()))
+    file.finish_to(sink).map_err(|error| failed(TensorfileProblem::Unwritten(error)).into())
 }
 
 #[cfg(test)]
@@ -237,6 +252,12 @@ mod tests {
 
     fn open(bytes: Vec<u8>) -> Result<Tensorfile, String> {
         Tensorfile::open("cal.tensor", Cursor::new(bytes)).map_err(|error| error.to_string())
+    }
+
+    fn written(shape: [usize; 4], batches: &[Vec<f32>]) -> Result<Vec<u8>, TensorfileError> {
+        let mut bytes = Vec::new();
+        write("cal.tensor", shape, batches.iter().cloned().map(Ok::<_, TensorfileError>), &mut bytes)?;
+        Ok(bytes)
     }
 
     fn file(edit: impl FnOnce(&mut FileBuilder)) -> Vec<u8> {
@@ -257,12 +278,13 @@ mod tests {
     #[test]
     fn batches_come_back() {
         let batches = [batch(0), batch(1), batch(2)];
-        let bytes = write("cal.tensor", SHAPE, batches.clone()).unwrap();
-        assert_eq!(bytes, write("cal.tensor", SHAPE, batches.clone()).unwrap());
+        let bytes = written(SHAPE, &batches).unwrap();
+        assert_eq!(bytes, written(SHAPE, &batches).unwrap());
         let file = open(bytes).unwrap();
-        assert_eq!((file.count(), file.shape()), (3, SHAPE));
-        assert_eq!(file.batches().collect::<Result<Vec<_>, _>>().unwrap(), batches);
-        let error = file.read(3).unwrap_err().to_string();
+        assert_eq!((file.count(), file.shape(), file.images()), (3, SHAPE, 6));
+        let images = (0..file.images()).map(|image| file.image(image));
+        assert_eq!(images.collect::<Result<Vec<_>, _>>().unwrap().concat(), batches.concat());
+        let error = file.image(6).unwrap_err().to_string();
         assert!(error.starts_with("cal.tensor: batch 3 (group `_tensorfile_array_key__3`): "), "{error}");
     }
 
@@ -284,7 +306,7 @@ mod tests {
         }
         for value in [f64::NAN, f64::INFINITY, 1e300] {
             let file = open(one(1, &[0.0, value], &[1, 1, 1, 2])).unwrap();
-            let error = file.read(0).unwrap_err().to_string();
+            let error = file.image(0).unwrap_err().to_string();
             assert!(error.contains("value 1 is "), "{error}");
         }
     }
@@ -300,7 +322,7 @@ mod tests {
             }
             file.set_attr(COUNT, AttrValue::I64(2));
         });
-        let error = open(bytes).unwrap().read(1).unwrap_err().to_string();
+        let error = open(bytes).unwrap().image(1).unwrap_err().to_string();
         assert!(
             error.contains("its shape is [1, 3, 2, 3], that of the first batch is [1, 3, 2, 2]"),
             "{error}"
@@ -309,22 +331,24 @@ mod tests {
 
     #[test]
     fn nothing_else_is_written() {
-        let fails = |batches: Vec<Vec<f32>>| write("cal.tensor", SHAPE, batches).unwrap_err().to_string();
+        let fails = |batches: Vec<Vec<f32>>| written(SHAPE, &batches).unwrap_err().to_string();
         assert!(fails(vec![]).contains("says 0 batches"));
         assert!(
             fails(vec![batch(0), vec![0.0; 119]])
                 .contains("batch 1 (group `_tensorfile_array_key__1`): 119 values")
         );
         assert!(fails(vec![vec![f32::NAN; 120]]).contains("not finite"));
+        let full = write("cal.tensor", SHAPE, [Ok::<_, TensorfileError>(batch(0))], &mut [0u8; 64][..]);
+        assert!(full.unwrap_err().to_string().starts_with("cal.tensor: cannot be written: "));
     }
 
     /// What is cut or changed anywhere is read or refused, without a panic.
     #[test]
     fn damage_never_panics() {
-        let bytes = write("cal.tensor", [1, 3, 2, 2], [vec![1.5; 12], vec![-2.5; 12]]).unwrap();
+        let bytes = written([1, 3, 2, 2], &[vec![1.5; 12], vec![-2.5; 12]]).unwrap();
         let read = |bytes: Vec<u8>| {
             if let Ok(file) = open(bytes) {
-                file.batches().take(10).for_each(drop);
+                (0..file.images().min(10)).for_each(|image| drop(file.image(image)));
             }
         };
         for end in 0..bytes.len() {

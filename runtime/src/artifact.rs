@@ -14,6 +14,7 @@ pub struct Artifact {
     signature: Signature,
     node: Option<NodeProto>,
     suppression: Option<Suppression>,
+    added: Option<String>,
     metadata: Option<Metadata>,
 }
 
@@ -60,7 +61,7 @@ impl Artifact {
         let metadata = Metadata::read(&model).map_err(ArtifactError::Metadata)?;
         let graph = model.graph.as_mut().ok_or_else(|| not_a_detector("it has no graph"))?;
         let (channels, height, width) = input_shape(graph)?;
-        let Cut { node, suppression, classes } = cut(graph).map_err(not_a_detector)?;
+        let Cut { node, suppression, classes, added } = cut(graph).map_err(not_a_detector)?;
         let classes = match (&metadata, classes) {
             (Some(metadata), _) => metadata.labels.len(),
             (None, Some(classes)) => classes,
@@ -69,7 +70,7 @@ impl Artifact {
         let signature = Signature { channels, height, width, batch: batch(graph), classes };
         let left_to_us = metadata.as_ref().and_then(|metadata| metadata.nms);
         let left_to_us = left_to_us.map(|nms| Suppression { tail: NmsTail::Raw, nms });
-        Ok(Self { model, signature, node, suppression: suppression.or(left_to_us), metadata })
+        Ok(Self { model, signature, node, suppression: suppression.or(left_to_us), added, metadata })
     }
 
     /// What goes in and comes out.
@@ -125,6 +126,11 @@ impl Artifact {
         &self.model
     }
 
+    /// Whether a tensor of [`Artifact::model`] is one of the file, too; see [`Cut::added`].
+    pub(crate) fn is_in_file(&self, tensor: &str) -> bool {
+        self.added.as_deref() != Some(tensor)
+    }
+
     /// That model with its `NonMaxSuppression` node back in place, whose output is the third. None where it has another, or none.
     pub(crate) fn whole(&self) -> Option<ModelProto> {
         let is_standard = self.suppression.is_some_and(|suppression| suppression.tail == NmsTail::Onnx);
@@ -139,10 +145,6 @@ impl Artifact {
 
 fn not_a_detector(what: impl Into<String>) -> ArtifactError {
     ArtifactError::NotADetector(what.into())
-}
-
-fn dims(info: &ValueInfoProto) -> Option<(DataType, &[Dimension])> {
-    info.tensor_shape()
 }
 
 /// The inputs that images come in through: old files list constants among them.
@@ -161,7 +163,7 @@ fn input_shape(graph: &GraphProto) -> Result<(usize, usize, usize), ArtifactErro
         Some(Value::DimValue(size)) => usize::try_from(size).ok().filter(|size| (1..=1 << 14).contains(size)),
         _ => None,
     };
-    let Some((DataType::Float, [_, channels, height, width])) = dims(input) else {
+    let Some((DataType::Float, [_, channels, height, width])) = input.tensor_shape() else {
         return Err(not_a_detector(format!(
             "input `{}` is not a float image batch [N, C, H, W]",
             input.name
@@ -179,7 +181,7 @@ fn input_shape(graph: &GraphProto) -> Result<(usize, usize, usize), ArtifactErro
 /// The fixed batch of the model, if it has one.
 fn batch(graph: &GraphProto) -> Option<usize> {
     let input = image_inputs(graph).next()?;
-    match dims(input)?.1.first()?.value {
+    match input.tensor_shape()?.1.first()?.value {
         Some(Value::DimValue(images)) => usize::try_from(images).ok().filter(|images| *images > 0),
         _ => None,
     }

@@ -15,7 +15,7 @@ pub struct Taps {
 }
 
 impl Taps {
-    /// Makes every tensor that a node of the model computes an output of it.
+    /// Makes every tensor that a node of the file computes an output of the model.
     ///
     /// # Errors
     /// When the `cpu` backend does not run the model, as one of fixed batches, or one that computes in other numbers than float32.
@@ -28,14 +28,19 @@ impl Taps {
             )));
         }
         let Some(graph) = &mut model.graph else { return Err(failed("it has no graph".into())) };
-        let made: Vec<String> = graph.node.iter().flat_map(|node| node.output.clone()).collect();
+        let made: Vec<String> = graph
+            .node
+            .iter()
+            .flat_map(|node| node.output.clone())
+            .filter(|name| artifact.is_in_file(name))
+            .collect();
         graph.output = made.iter().map(|name| ValueInfoProto::unshaped(name, DataType::Float)).collect();
         let input = graph.input.first().map(|input| input.name.clone()).unwrap_or_default();
         let plan = plan(&parse(&model).map_err(failed)?, &signature, 1).map_err(failed)?;
         Ok(Self { names: std::iter::once(input).chain(made).collect(), signature, plan })
     }
 
-    /// Names of the tensors: the input, then what the nodes make, in the order of the graph.
+    /// Names of the tensors, as the file has them: the input, then what the nodes make, in the order of the graph.
     pub fn names(&self) -> &[String] {
         &self.names
     }

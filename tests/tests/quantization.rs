@@ -4,9 +4,10 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use oxidet_exporter::{check_quantizers, tensor_scales, without_quantizers};
+use oxidet_exporter::{Differences, check_quantizers, tensor_scales, without_quantizers};
 use oxidet_graph::onnx::Batch;
 use oxidet_graph::{Checkpoint, pass};
+use oxidet_runtime::{Artifact, Backend, Cpu, EngineOptions};
 use oxidet_tests::squares::{self, checked, draw, run, spec};
 use oxidet_tests::{check_cases, checkpoint, exported, images, request, write_case};
 use oxidet_trainer::checkpoint_file::read_checkpoint;
@@ -116,6 +117,28 @@ fn a_model_that_rounds_elsewhere_or_otherwise_is_found_out() {
             let error = check_quantizers(&checkpoint, &wrong).expect_err("it rounds otherwise").to_string();
             assert!(error.contains("does not round as the checkpoint does"), "{arch}: {error}");
         }
+    }
+}
+
+#[test]
+fn a_written_model_is_as_near_in_int8_as_programs_are() {
+    for arch in ["cspdarknet_tiny", "mobilenet_v2", "squeezenet"] {
+        let checkpoint = quantized(arch, 0, "");
+        let input = images(&checkpoint, 2);
+        let run = |network: &mut dyn Network| {
+            let mut raw = RawDetections::default();
+            network.run(&input, 2, &mut raw).unwrap();
+            raw
+        };
+        let ours = |checkpoint: &Checkpoint| {
+            run(&mut Executor::new(&checkpoint.detector, &checkpoint.params).unwrap())
+        };
+        let int8 = ours(&checkpoint);
+        let rounding = Differences::between(&ours(&without_quantizers(&checkpoint)), &int8);
+        let artifact = Artifact::load(&exported(&checkpoint, 13, Batch::Dynamic).onnx, None).unwrap();
+        let engine = Cpu.prepare(&artifact, &EngineOptions::default()).unwrap();
+        let written = Differences::between(&int8, &run(&mut *engine.session().unwrap()));
+        assert!(written.are_within_rounding(&rounding), "{arch}: {written:?} {rounding:?}");
     }
 }
 

@@ -1,9 +1,11 @@
 //! An exported model computes what its checkpoint computes, and broken models are errors.
 
-use oxidet_graph::onnx::{Batch, NmsTail, Suppression};
+use oxidet_exporter::{Differences, ExportRequest, Tolerance, export};
+use oxidet_graph::onnx::{Batch, FloatType, NmsTail, Suppression};
+use oxidet_graph::{Checkpoint, Op, ParamKind};
 use oxidet_proto::container::{KdfParams, Kind, Passphrase, RANDOM_LEN, seal};
 use oxidet_runtime::{Artifact, ArtifactError, Backend, Cpu, EngineOptions, Session};
-use oxidet_tests::{NMS, checkpoint, exported, images};
+use oxidet_tests::{NMS, checkpoint, exported, images, request};
 use oxidet_trainer::interp::Executor;
 use oxidet_vision::{Network, RawDetections};
 
@@ -45,6 +47,39 @@ fn the_cpu_backend_agrees_with_the_checkpoint() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn half_precision_is_within_its_tolerance_and_a_changed_layer_is_not() {
+    for (arch, nlayers, activation) in [
+        ("cspdarknet_tiny", 0, ""),
+        ("cspdarknet", 19, "mish"),
+        ("resnet", 10, ""),
+        ("efficientnet_b0", 0, ""),
+    ] {
+        let checkpoint = checkpoint(arch, nlayers, activation, 3);
+        let input = images(&checkpoint, 2);
+        let run = |network: &mut dyn Network| {
+            let mut raw = RawDetections::default();
+            network.run(&input, 2, &mut raw).unwrap();
+            raw
+        };
+        let reference = run(&mut Executor::new(&checkpoint.detector, &checkpoint.params).unwrap());
+        let half = |checkpoint: &Checkpoint| {
+            let request = ExportRequest { float: FloatType::F16, ..request(12, Batch::Dynamic) };
+            run(&mut *session(&export(checkpoint, &request).unwrap().onnx))
+        };
+        let differences = Differences::between(&reference, &half(&checkpoint));
+        assert!(differences.are_within(Tolerance::HALF), "{arch}: {differences:?}");
+
+        // A tenth more of the first kernel.
+        let mut broken = checkpoint.clone();
+        let convs = broken.detector.graph.nodes().iter().filter(|node| matches!(node.op, Op::Conv2d(_)));
+        let kernel = convs.map(|node| ParamKind::Kernel.of(&node.name)).next().unwrap();
+        broken.params.get_mut(&kernel).unwrap().data_mut().iter_mut().for_each(|value| *value *= 1.1);
+        let differences = Differences::between(&reference, &half(&broken));
+        assert!(!differences.are_within(Tolerance::HALF), "{arch}: {differences:?}");
     }
 }
 

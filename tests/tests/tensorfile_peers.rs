@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use oxidet_proto::tensorfile::{Tensorfile, write};
+use oxidet_proto::tensorfile::{Tensorfile, TensorfileError, write};
 
 const SHAPE: [usize; 4] = [4, 3, 64, 96];
 
@@ -14,7 +14,8 @@ fn h5py_reads_our_tensorfile_and_we_read_its() {
     let pixel = |seed: usize, i: usize| ((i * 2_654_435_761 + seed * 97) >> 7 & 255) as f32 - 103.939;
     let len = SHAPE.iter().product();
     let batches: Vec<Vec<f32>> = (0..3).map(|seed| (0..len).map(|i| pixel(seed, i)).collect()).collect();
-    fs::write(dir.path().join("ours"), write("ours", SHAPE, batches.clone()).unwrap()).unwrap();
+    let ours = fs::File::create(dir.path().join("ours")).unwrap();
+    write("ours", SHAPE, batches.iter().cloned().map(Ok::<_, TensorfileError>), ours).unwrap();
 
     let python = std::env::var("OXIDET_PEERS_PYTHON").unwrap();
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/check_tensorfile.py");
@@ -30,5 +31,6 @@ fn h5py_reads_our_tensorfile_and_we_read_its() {
     let theirs = fs::File::open(dir.path().join("theirs")).unwrap();
     let theirs = Tensorfile::open("theirs", theirs).unwrap();
     assert_eq!((theirs.count(), theirs.shape()), (3, SHAPE));
-    assert_eq!(theirs.batches().collect::<Result<Vec<_>, _>>().unwrap(), batches);
+    let images = (0..theirs.images()).map(|image| theirs.image(image));
+    assert_eq!(images.collect::<Result<Vec<_>, _>>().unwrap().concat(), batches.concat());
 }

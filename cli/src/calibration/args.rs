@@ -1,12 +1,12 @@
 //! What to measure ranges on, and how.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
-use oxidet_calib::Method;
-use oxidet_graph::Checkpoint;
+use oxidet_calib::{Method, check_float_layers};
 use oxidet_graph::onnx::NmsTail;
+use oxidet_graph::{Checkpoint, Graph};
 use oxidet_proto::lint::Checked;
 use oxidet_proto::{precision_list, tensorfile};
 use oxidet_trainer::data::{BadImages, Dataset, DatasetRequest, Split, epoch_order, list_images};
@@ -17,6 +17,7 @@ use crate::console;
 use crate::exit::Failure;
 use crate::file_plan::FilePlan;
 use crate::files;
+use crate::progress;
 
 /// What to measure ranges on, and how.
 #[derive(Args, Debug)]
@@ -31,7 +32,7 @@ pub struct CalibrationArgs {
     /// Images are batches times batch_size, chosen at random [default: 10 x 16]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     batches: Option<u32>,
-    /// Images per batch; only their number counts
+    /// Images per batch; only the product counts, and how a tensorfile is written
     #[arg(long = "batch_size", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     batch_size: Option<u32>,
     /// How ranges are chosen: entropy, minmax, mse or percentile (percentile:99.99) [default: entropy]
@@ -88,11 +89,14 @@ impl CalibrationArgs {
         }
     }
 
-    /// The layers that stay in float.
-    pub fn float_layers(&self) -> Result<BTreeSet<String>, Failure> {
+    /// The layers of a network that stay in float.
+    pub fn float_layers(&self, graph: &Graph) -> Result<BTreeSet<String>, Failure> {
         let Some(path) = &self.fp16_layers else { return Ok(BTreeSet::new()) };
-        precision_list::parse(&path.to_string_lossy(), &files::read_text(path)?)
-            .map_err(|error| Failure::usage(error.to_string()))
+        let layers = precision_list::parse(&path.to_string_lossy(), &files::read_text(path)?)
+            .map_err(|error| Failure::usage(error.to_string()))?;
+        check_float_layers(graph, &layers)
+            .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
+        Ok(layers)
     }
 
     /// Measures the tensors of a float network that is exported with such a tail.
@@ -102,7 +106,7 @@ impl CalibrationArgs {
         spec: &Checked,
         tail: NmsTail,
     ) -> Result<Calibration, Failure> {
-        let float_layers = self.float_layers()?;
+        let float_layers = self.float_layers(&checkpoint.detector.graph)?;
         let inputs = self.inputs(&checkpoint.detector.preprocess, spec)?;
         Calibration::measure(
             checkpoint,
@@ -149,24 +153,51 @@ impl CalibrationArgs {
         console::info(&format!("calibrating on {} of {} images: {from}", chosen.len(), all.len()));
         let paths = chosen.into_iter().map(|at| all[at].clone()).collect();
         let inputs = Inputs::Images { paths, preprocess: preprocess.clone() };
-        self.write_tensorfile(&inputs, preprocess)?;
-        Ok(inputs)
+        match &self.data_file {
+            Some(path) => self.through_tensorfile(&inputs, preprocess, path),
+            None => Ok(inputs),
+        }
     }
 
-    /// Keeps the tensors, where that is asked for.
-    fn write_tensorfile(&self, inputs: &Inputs, preprocess: &Preprocess) -> Result<(), Failure> {
-        let Some(path) = &self.data_file else { return Ok(()) };
+    /// Keeps the tensors in a file and takes them from there, so that each image is decoded once.
+    fn through_tensorfile(
+        &self,
+        inputs: &Inputs,
+        preprocess: &Preprocess,
+        path: &Path,
+    ) -> Result<Inputs, Failure> {
         if path.exists() {
             return Err(Failure::usage(format!(
                 "{} exists; without --cal_image_dir it is calibrated on, with it it would be written",
                 path.display()
             )));
         }
-        let batch = self.batch_size().min(inputs.len());
+        let batch = tensorfile_batch(inputs.len(), self.batch_size());
         let shape = [batch, preprocess.channels, preprocess.height, preprocess.width];
-        let batches = inputs.batches(batch).collect::<Result<Vec<_>, _>>()?;
-        let bytes = tensorfile::write(&path.to_string_lossy(), shape, batches)
-            .map_err(|error| Failure::data(error.to_string()))?;
-        files::write(path, &bytes)
+        let bar = progress::bar(inputs.len() as u64, "writing tensors");
+        let batches = inputs.batches(batch).inspect(|_| bar.inc(batch as u64));
+        let name = path.to_string_lossy();
+        files::stage_with(path, |file| tensorfile::write(&name, shape, batches, file))?.commit()?;
+        bar.finish_and_clear();
+        console::info(&format!("{name}: {} images in batches of {batch}", inputs.len()));
+        Inputs::open_tensorfile(path, preprocess, inputs.len())
+    }
+}
+
+/// Images in each batch of a tensorfile of `images`: all batches are of one size and no image is left out, so it is the largest
+/// divisor that is not above what was asked for.
+fn tensorfile_batch(images: usize, asked: usize) -> usize {
+    (1..=asked.min(images)).rev().find(|batch| images.is_multiple_of(*batch)).unwrap_or(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tensorfile_holds_every_image() {
+        for (images, asked, batch) in [(160, 16, 16), (24, 16, 12), (3, 16, 3), (17, 16, 1), (1, 1, 1)] {
+            assert_eq!(tensorfile_batch(images, asked), batch, "{images} images, {asked} a batch");
+        }
     }
 }

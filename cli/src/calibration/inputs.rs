@@ -1,11 +1,11 @@
 //! The images that ranges are measured on, as the network reads them.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use oxidet_proto::tensorfile::Tensorfile;
 use oxidet_trainer::data::read_picture;
 use oxidet_vision::Preprocess;
+use rayon::prelude::*;
 
 use crate::exit::Failure;
 use crate::files;
@@ -14,17 +14,16 @@ use crate::files;
 pub enum Inputs {
     /// Made from image files.
     Images { paths: Vec<PathBuf>, preprocess: Preprocess },
-    /// Made before, and kept in batches.
-    Tensorfile { file: Tensorfile, images: usize, last: Mutex<Option<(usize, Vec<f32>)>> },
+    /// Made before.
+    Tensorfile { file: Tensorfile, images: usize },
 }
 
 impl Inputs {
     /// The first `most` images of a tensorfile.
     pub fn open_tensorfile(path: &Path, preprocess: &Preprocess, most: usize) -> Result<Self, Failure> {
         let (reader, _) = files::open(path)?;
-        let file = Tensorfile::open(&path.to_string_lossy(), reader)
-            .map_err(|error| Failure::data(error.to_string()))?;
-        let [batch, channels, height, width] = file.shape();
+        let file = Tensorfile::open(&path.to_string_lossy(), reader)?;
+        let [_, channels, height, width] = file.shape();
         let Preprocess { channels: c, height: h, width: w, .. } = *preprocess;
         if (channels, height, width) != (c, h, w) {
             return Err(Failure::data(format!(
@@ -33,8 +32,8 @@ impl Inputs {
                 path.display()
             )));
         }
-        let images = most.min(batch * file.count());
-        Ok(Self::Tensorfile { file, images, last: Mutex::new(None) })
+        let images = most.min(file.images());
+        Ok(Self::Tensorfile { file, images })
     }
 
     pub fn len(&self) -> usize {
@@ -52,25 +51,14 @@ impl Inputs {
                 preprocess.apply(&picture, &mut tensor);
                 Ok(tensor)
             }
-            Self::Tensorfile { file, last, .. } => {
-                let [batch, channels, height, width] = file.shape();
-                let len = channels * height * width;
-                let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
-                let batch_of = |kept: &Option<(usize, Vec<f32>)>| kept.as_ref().map(|(number, _)| *number);
-                if batch_of(&last) != Some(at / batch) {
-                    let values = file.read(at / batch).map_err(|error| Failure::data(error.to_string()))?;
-                    *last = Some((at / batch, values));
-                }
-                let values = last.as_ref().map_or(&[][..], |(_, values)| values);
-                Ok(values[at % batch * len..][..len].to_vec())
-            }
+            Self::Tensorfile { file, .. } => Ok(file.image(at)?),
         }
     }
 
-    /// The tensors in batches of `batch`, the last of them left out where it is not full.
+    /// All tensors in batches of `batch`, of which their number is a multiple.
     pub fn batches(&self, batch: usize) -> impl Iterator<Item = Result<Vec<f32>, Failure>> {
         (0..self.len() / batch).map(move |number| {
-            let tensors = (0..batch).map(|image| self.tensor(number * batch + image));
+            let tensors = (number * batch..(number + 1) * batch).into_par_iter().map(|at| self.tensor(at));
             Ok(tensors.collect::<Result<Vec<_>, _>>()?.concat())
         })
     }

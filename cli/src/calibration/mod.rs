@@ -12,8 +12,8 @@ use oxidet_calib::{
     LayerReport, LayerReportRequest, Measured, Method, Quantized, fingerprint, layer_report, measure,
     quantize,
 };
+use oxidet_exporter::without_quantizers;
 use oxidet_graph::onnx::NmsTail;
-use oxidet_graph::quantization::LEAST_AMAX;
 use oxidet_graph::{Checkpoint, nms_from_spec, pass};
 use oxidet_proto::calibration_cache::{
     Algorithm, CacheEntry, CacheHeader, CalibrationCache, TensorRtVersion,
@@ -38,13 +38,19 @@ use crate::progress;
 /// Images that the layer report compares networks on.
 const REPORT_IMAGES: usize = 16;
 
-/// The ranges of a network's tensors.
+/// The ranges of a network's tensors, and the network rounded with them.
 pub struct Calibration {
     /// The float network, batch norms folded: as it is exported.
     pub checkpoint: Checkpoint,
-    /// In the order of the network, or of the cache.
-    ranges: Vec<(String, f32)>,
+    /// The same with quantisers.
+    int8: Checkpoint,
+    /// Those of all tensors; 0 of what held zeros only.
+    ranges: BTreeMap<String, f32>,
+    /// Those that say what `int8` rounds, in the order of the network or of the cache.
+    written: Vec<(String, f32)>,
     float_layers: BTreeSet<String>,
+    /// Those of them that the ranges that are written do not keep in float.
+    not_kept: Vec<String>,
     /// What they were measured on; unknown of the cache of another program.
     pub record: Option<CalibrationRecord>,
     measured: Option<(Measured, Inputs)>,
@@ -81,27 +87,47 @@ impl Calibration {
             ..fingerprint(&checkpoint)
         };
         let ranges = measured.ranges(method, &checkpoint.detector);
-        let calibration = Self {
-            checkpoint,
-            ranges,
-            float_layers,
-            record: Some(record),
-            measured: Some((measured, inputs)),
-        };
-        calibration.warn_of_dead_tensors();
-        Ok(calibration)
-    }
-
-    fn warn_of_dead_tensors(&self) {
-        let dead = self.ranges.iter().filter(|(_, amax)| *amax == 0.0).map(|(name, _)| name.as_str());
-        let dead: Vec<&str> = dead.collect();
+        let dead = ranges.iter().filter(|(_, amax)| *amax == 0.0).map(|(name, _)| name.as_str());
+        // What is selected can be zeros and mean something: the id of the only class.
+        let dead: Vec<&str> = dead.filter(|name| !tail.float_outputs().contains(name)).collect();
         if !dead.is_empty() {
             console::warn(&format!(
-                "these tensors held zeros on all images and get the smallest range there is; are the images like those of \
-                 training? {}",
+                "these tensors held zeros on all images, so they get no range and what reads them stays in float; are the images \
+                 like those of training? {}",
                 dead.join(", ")
             ));
         }
+        let (calibration, _) = Self::of(checkpoint, ranges, float_layers)?;
+        Ok(Self { record: Some(record), measured: Some((measured, inputs)), ..calibration })
+    }
+
+    /// Quantises a folded network; also says which tensors should have a range and have none.
+    fn of(
+        checkpoint: Checkpoint,
+        ranges: Vec<(String, f32)>,
+        float_layers: BTreeSet<String>,
+    ) -> Result<(Self, Vec<String>), Failure> {
+        let by_name = ranges.iter().cloned().collect();
+        let quantized = quantize(&checkpoint, &by_name, &float_layers)?;
+        if !quantized.checkpoint.detector.graph.is_quantized() {
+            return Err(Failure::data(
+                "nothing is left to compute in INT8: no tensor of the network has a range, or all layers are to stay in float",
+            ));
+        }
+        let written = quantized.ranges(&ranges)?;
+        let not_kept = quantized.not_kept_by_ranges(&float_layers).into_iter().map(str::to_owned).collect();
+        let Quantized { checkpoint: int8, without_range } = quantized;
+        let calibration = Self {
+            checkpoint,
+            int8,
+            ranges: by_name,
+            written,
+            float_layers,
+            not_kept,
+            record: None,
+            measured: None,
+        };
+        Ok((calibration, without_range))
     }
 
     /// The ranges of a cache, which must be of this network.
@@ -131,14 +157,55 @@ impl Calibration {
             compare_names(&name, &cache, &checkpoint)?;
         }
         let ranges = cache.entries().iter().map(|entry| (entry.tensor().to_owned(), entry.amax())).collect();
-        Ok(Self { checkpoint, ranges, float_layers, record, measured: None })
+        let (calibration, without_range) = Self::of(checkpoint, ranges, float_layers)?;
+        if !without_range.is_empty() {
+            console::warn(&format!(
+                "{name} has no ranges of these tensors, what reads them stays in float: {}",
+                without_range.join(", ")
+            ));
+        }
+        Ok(Self { record, ..calibration })
     }
 
-    /// The ranges that a network was trained with; `checkpoint` is that network without its quantisers.
-    pub fn trained(checkpoint: &Checkpoint, scales: TensorScales) -> Result<Self, Failure> {
-        let ranges = scales.tensor_scales.into_iter().collect();
-        let checkpoint = folded(checkpoint)?;
-        Ok(Self { checkpoint, ranges, float_layers: BTreeSet::new(), record: None, measured: None })
+    /// The ranges that a network was trained with.
+    pub fn trained(int8: Checkpoint, scales: TensorScales) -> Result<Self, Failure> {
+        Ok(Self {
+            checkpoint: folded(&without_quantizers(&int8))?,
+            int8,
+            written: scales.tensor_scales.clone().into_iter().collect(),
+            ranges: scales.tensor_scales,
+            float_layers: BTreeSet::new(),
+            not_kept: Vec::new(),
+            record: None,
+            measured: None,
+        })
+    }
+
+    /// Whether engines that are built with the cache that the ranges are from keep the layers in float that are to stay so.
+    pub fn check_float_layers(&self, cache: &Path) -> Result<(), Failure> {
+        let written: BTreeSet<&str> = self.written.iter().map(|(name, _)| name.as_str()).collect();
+        let more = self.ranges.iter().filter(|(name, amax)| **amax > 0.0 && !written.contains(name.as_str()));
+        let more: Vec<&str> = more.map(|(name, _)| name.as_str()).collect();
+        if self.float_layers.is_empty() || more.is_empty() {
+            return Ok(());
+        }
+        Err(Failure::usage(format!(
+            "--fp16_layers: {0} has ranges of what these layers read, so engines compute them in INT8: {1}; calibrate into another \
+             --cal_cache_file, or leave --fp16_layers out",
+            cache.display(),
+            more.join(", ")
+        )))
+    }
+
+    /// Tells of layers that are to stay in float and that ranges beside a model do not keep there.
+    pub fn warn_of_layers_not_kept(&self) {
+        if !self.not_kept.is_empty() {
+            console::warn(&format!(
+                "--fp16_layers: what these layers read is read in INT8 by others and keeps its range, so builders that know ranges \
+                 only compute them in INT8, too: {}; give the list to the builder as well, or export with Q/DQ (--target trt10)",
+                self.not_kept.join(", ")
+            ));
+        }
     }
 
     /// Whether builders of a version of TensorRT read the cache that the ranges are from.
@@ -158,11 +225,6 @@ impl Calibration {
         }
     }
 
-    /// Ranges by the name of the tensor; what held zeros only has none.
-    pub fn by_name(&self) -> BTreeMap<String, f32> {
-        self.ranges.iter().filter(|(_, amax)| *amax > 0.0).cloned().collect()
-    }
-
     /// TensorRT's cache for a version of it and the record beside it, to be written, and the number of tensors. TensorRT's tools and
     /// nvinfer read caches of entropy calibration only, so that is what the header says of every method.
     pub fn cache_files(
@@ -172,8 +234,8 @@ impl Calibration {
     ) -> Result<(usize, Vec<NewFile>), Failure> {
         let header = CacheHeader::TensorRt { number: version.number(), algorithm: Algorithm::Entropy2 };
         let mut cache = CalibrationCache::new(header);
-        for (tensor, amax) in &self.ranges {
-            cache.push_amax(tensor, amax.max(LEAST_AMAX)).map_err(|error| Failure::bug(error.to_string()))?;
+        for (tensor, amax) in &self.written {
+            cache.push_amax(tensor, *amax).map_err(|error| Failure::bug(error.to_string()))?;
         }
         let text = cache.to_text();
         let mut files = Vec::new();
@@ -186,25 +248,18 @@ impl Calibration {
     }
 
     pub fn scales(&self) -> TensorScales {
-        TensorScales { tensor_scales: self.by_name() }
+        TensorScales { tensor_scales: self.written.iter().cloned().collect() }
     }
 
     /// The INT8 network.
-    pub fn quantized(&self) -> Result<Checkpoint, Failure> {
-        let Quantized { checkpoint, without_range } =
-            quantize(&self.checkpoint, &self.by_name(), &self.float_layers)?;
-        if !checkpoint.detector.graph.is_quantized() {
-            return Err(Failure::data(
-                "nothing is left to compute in INT8: no tensor of the network has a range, or all layers are to stay in float",
-            ));
-        }
-        if !without_range.is_empty() {
-            console::warn(&format!(
-                "these tensors have no range, what reads them stays in float: {}",
-                without_range.join(", ")
-            ));
-        }
-        Ok(checkpoint)
+    pub fn quantized(&self) -> &Checkpoint {
+        &self.int8
+    }
+
+    /// The INT8 network with more layers in float.
+    pub fn quantized_except(&self, layers: &[String]) -> Result<Checkpoint, Failure> {
+        let float_layers = self.float_layers.iter().chain(layers).cloned().collect();
+        Ok(quantize(&self.checkpoint, &self.ranges, &float_layers)?.checkpoint)
     }
 
     /// Which tensors INT8 hurts.
@@ -214,11 +269,10 @@ impl Calibration {
         };
         let images: Vec<Vec<f32>> =
             (0..inputs.len().min(REPORT_IMAGES)).map(|at| inputs.tensor(at)).collect::<Result<_, _>>()?;
-        let ranges = self.by_name();
         let request = LayerReportRequest {
             checkpoint: &self.checkpoint,
             measured,
-            ranges: &ranges,
+            ranges: &self.ranges,
             float_layers: &self.float_layers,
             images: &images,
         };
@@ -233,11 +287,6 @@ impl Calibration {
         })?;
         bar.finish_and_clear();
         Ok(report)
-    }
-
-    /// Leaves these layers in float, too.
-    pub fn leave_in_float(&mut self, layers: impl IntoIterator<Item = String>) {
-        self.float_layers.extend(layers);
     }
 }
 

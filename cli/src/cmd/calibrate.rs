@@ -84,8 +84,9 @@ pub fn run(args: &CalibrateArgs) -> Result<(), Failure> {
     }
     let spec = spec::of_checkpoint(args.spec.as_deref(), &args.model, &checkpoint, Verb::Export)?;
     model::check_fits(&args.model, &checkpoint.detector.classes, &checkpoint.detector.preprocess, &spec)?;
-    let mut calibration = args.calibration.measure(&checkpoint, &spec, NmsTail::Batched)?;
+    let calibration = args.calibration.measure(&checkpoint, &spec, NmsTail::Batched)?;
     drop(checkpoint);
+    calibration.warn_of_layers_not_kept();
     let mut staged = StagedFiles::default();
     let (tensors, files) = calibration.cache_files(&args.cache, args.trt)?;
     files.iter().try_for_each(|(path, bytes)| staged.add(path, bytes))?;
@@ -102,7 +103,7 @@ pub fn run(args: &CalibrateArgs) -> Result<(), Failure> {
         if args.preview { Some(Preview::of(&args.model, &spec, &calibration.checkpoint)?) } else { None };
     let mut int8 = None;
     if let Some(float) = &float {
-        let preview = Preview::of(&args.model, &spec, &calibration.quantized()?)?;
+        let preview = Preview::of(&args.model, &spec, calibration.quantized())?;
         console::print(&preview.beside(float, spec.classes().names()));
         int8 = Some(preview);
     }
@@ -114,8 +115,8 @@ pub fn run(args: &CalibrateArgs) -> Result<(), Failure> {
         files::write(path, list.as_bytes())?;
         console::print(&format!("{}: {}", path.display(), suggestion(&report)));
         if let Some(float) = float.as_ref().filter(|_| !report.suggested.is_empty()) {
-            calibration.leave_in_float(report.suggested);
-            let preview = Preview::of(&args.model, &spec, &calibration.quantized()?)?;
+            let quantized = calibration.quantized_except(&report.suggested)?;
+            let preview = Preview::of(&args.model, &spec, &quantized)?;
             console::print(&format!(
                 "with these layers in float:\n{}",
                 preview.beside(float, spec.classes().names())

@@ -208,8 +208,8 @@ impl Outcome<'_> {
             "ap": per_class
                 .map(|(id, name)| (name.clone(), pair(self.reports.map(|report| json!(report.per_class[id].ap)))))
                 .collect::<serde_json::Map<_, _>>(),
-            "max_box_diff": self.difference.max_box_diff,
-            "max_score_diff": self.difference.max_score_diff,
+            "max_box_diff": self.difference.differences.max_boxes,
+            "max_score_diff": self.difference.differences.max_scores,
             "milliseconds_per_image": pair(self.milliseconds.map(|ms| json!(ms))),
             "images": { "train": data::TRAIN, "validation": data::VALIDATION },
             "seed": seed,
@@ -230,10 +230,13 @@ impl Outcome<'_> {
         }
         lines.push(row("mAP@0.5", self.reports.map(|report| table::number(report.map))));
         lines.push(row("milliseconds a picture", self.milliseconds.map(|ms| format!("{ms:.1}"))));
-        lines.push(format!("{:<30}{:>24.1e}", "largest difference of a box", self.difference.max_box_diff));
         lines.push(format!(
             "{:<30}{:>24.1e}",
-            "largest difference of a score", self.difference.max_score_diff
+            "largest difference of a box", self.difference.differences.max_boxes
+        ));
+        lines.push(format!(
+            "{:<30}{:>24.1e}",
+            "largest difference of a score", self.difference.differences.max_scores
         ));
         lines.push(format!("{:<30}{:>24.0}", "seconds in all", self.seconds));
         lines.push(String::new());

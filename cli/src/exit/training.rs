@@ -2,6 +2,7 @@
 
 use oxidet_calib::{LayerReportError, MeasureError, QuantizeError};
 use oxidet_exporter::ExportError;
+use oxidet_proto::tensorfile::{TensorfileError, TensorfileProblem};
 use oxidet_trainer::checkpoint_file::{CheckpointFileError, CheckpointFileErrorKind};
 use oxidet_trainer::convert::ConvertError;
 use oxidet_trainer::data::DataError;
@@ -88,6 +89,13 @@ impl From<MeasureError> for Failure {
 impl From<QuantizeError> for Failure {
     fn from(error: QuantizeError) -> Self {
         let code = if let QuantizeError::NoSuchLayer(_) = error { USAGE } else { DATA };
+        Self::new(code, chain(&error))
+    }
+}
+
+impl From<TensorfileError> for Failure {
+    fn from(error: TensorfileError) -> Self {
+        let code = if let TensorfileProblem::Unwritten(_) = error.problem { ENVIRONMENT } else { DATA };
         Self::new(code, chain(&error))
     }
 }

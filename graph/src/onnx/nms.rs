@@ -69,10 +69,8 @@ impl NmsTail {
     /// Outputs of its node: the number of detections, boxes, scores and class ids.
     pub fn outputs(self) -> &'static [&'static str] {
         match self {
-            Self::Batched => &["BatchedNMS", "BatchedNMS_1", "BatchedNMS_2", "BatchedNMS_3"],
-            Self::Efficient => {
-                &["num_detections", "detection_boxes", "detection_scores", "detection_classes"]
-            }
+            Self::Batched => &BATCHED_OUTPUTS,
+            Self::Efficient => &EFFICIENT_OUTPUTS,
             Self::Onnx | Self::Raw => &[],
         }
     }
@@ -261,6 +259,8 @@ pub struct Cut {
     pub suppression: Option<Suppression>,
     /// Number of classes, where the graph tells.
     pub classes: Option<usize>,
+    /// A tensor that only what remains has: scores in the order below, where the file has them by class.
+    pub added: Option<String>,
 }
 
 /// Takes the suppression node off a graph; what remains has two outputs, boxes `[N, B, 4]` or `[N, B, 1, 4]`, and scores
@@ -294,15 +294,14 @@ pub fn cut(graph: &mut GraphProto) -> Result<Cut, String> {
         _ => (read_batched(&node), Some(count(&node, "numClasses").map_err(of_node)?)),
     };
     let suppression = suppression.map_err(of_node)?;
-    let mut scores = scores.clone();
-    if suppression.tail == NmsTail::Onnx {
+    let added = (suppression.tail == NmsTail::Onnx).then(|| format!("{scores}/by_candidate"));
+    if let Some(swapped) = &added {
         let swap = AttributeProto::ints("perm", [0, 2, 1]);
-        let swapped = format!("{scores}/by_candidate");
-        graph.node.push(NodeProto::new("Transpose", &swapped, [scores], [&swapped]).attr(swap));
-        scores = swapped;
+        graph.node.push(NodeProto::new("Transpose", swapped, [scores], [swapped]).attr(swap));
     }
-    graph.output = [boxes, &scores].map(|name| ValueInfoProto::unshaped(name, DataType::Float)).into();
-    Ok(Cut { suppression: Some(suppression), classes, node: Some(node) })
+    let outputs = [boxes, added.as_ref().unwrap_or(scores)];
+    graph.output = outputs.map(|name| ValueInfoProto::unshaped(name, DataType::Float)).into();
+    Ok(Cut { suppression: Some(suppression), classes, added, node: Some(node) })
 }
 
 /// Size of an axis, where it is fixed.

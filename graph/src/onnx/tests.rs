@@ -207,7 +207,8 @@ fn what_a_tail_was_written_with_is_read_back() {
         for tail in NmsTail::ALL {
             let options = WriteOptions { nms, ..options(12, Batch::Dynamic, tail) };
             let mut graph = write(&detector, &params, &options).unwrap().graph.unwrap();
-            let Cut { node, suppression, classes } = cut(&mut graph).unwrap();
+            let written = graph.clone();
+            let Cut { node, suppression, classes, added } = cut(&mut graph).unwrap();
             assert_eq!(node.map(|node| node.op_type).as_deref(), tail.operator());
             let top_k = match tail {
                 NmsTail::Batched => Some(nms.top_k),
@@ -221,6 +222,11 @@ fn what_a_tail_was_written_with_is_read_back() {
             assert_eq!(graph.output.len(), 2, "{tail:?}");
             let made = |name: &str| graph.node.iter().any(|node| node.output.iter().any(|made| made == name));
             assert!(graph.output.iter().all(|output| made(&output.name)), "{tail:?}");
+            // What is named as added, and nothing else, is not in what was written.
+            let of_file: Vec<&String> = written.node.iter().flat_map(|node| &node.output).collect();
+            let made = graph.node.iter().flat_map(|node| &node.output);
+            let others: Vec<&String> = made.filter(|name| !of_file.contains(name)).collect();
+            assert_eq!(others, added.iter().collect::<Vec<_>>(), "{tail:?}");
         }
     }
 }

@@ -20,6 +20,9 @@ use crate::file_plan::FilePlan;
 use crate::files::{self, NewFile, Staged, StagedFiles};
 use crate::stop;
 
+/// Most images in a batch.
+const MOST_IMAGES: u32 = 256;
+
 /// Options about programs that run the model.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Deployment")]
@@ -67,6 +70,13 @@ impl BundleArgs {
         let max = self.max_batch.or(self.opt_batch).or(self.min_batch).unwrap_or(1);
         let opt = self.opt_batch.unwrap_or(max);
         let min = self.min_batch.unwrap_or(1);
+        for (option, images) in [
+            ("--min_batch_size", self.min_batch),
+            ("--opt_batch_size", self.opt_batch),
+            ("--max_batch_size", self.max_batch),
+        ] {
+            images.map_or(Ok(()), |images| check_batch(option, images))?;
+        }
         if min > opt || opt > max {
             return Err(Failure::usage(format!(
                 "--min_batch_size {min}, --opt_batch_size {opt} and --max_batch_size {max} must not decrease in this order"
@@ -80,6 +90,17 @@ impl BundleArgs {
         }
         Ok(Batches { min, opt, max })
     }
+}
+
+/// Whether a batch is one that a computer holds.
+pub fn check_batch(option: &str, images: u32) -> Result<(), Failure> {
+    if images <= MOST_IMAGES {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "{option} {images}: engines, and the check of a model whose batch is fixed, keep the maps of all images of a batch in memory; \
+         give at most {MOST_IMAGES}"
+    )))
 }
 
 fn read_key(path: &Path) -> Result<PrivateKey, Failure> {

@@ -144,16 +144,21 @@ impl Int8Args {
         };
         self.check_json(files)?;
         let calibration = match existing {
-            Some(path) => Calibration::read(path, &checkpoint, self.calibration.float_layers()?)?,
+            Some(path) => {
+                let float_layers = self.calibration.float_layers(&checkpoint.detector.graph)?;
+                Calibration::read(path, &checkpoint, float_layers)?
+            }
             None => self.calibration.measure(&checkpoint, spec, tail)?,
         };
-        let int8 = calibration.quantized()?;
+        let int8 = calibration.quantized().clone();
         if route == Int8Route::QuantizedModel {
             return Ok(Plan { ranges: Some(calibration), ..Plan::of(int8) });
         }
         if let Some(path) = existing {
             calibration.check_version(path, self.version(target)?)?;
+            calibration.check_float_layers(path)?;
         }
+        calibration.warn_of_layers_not_kept();
         Ok(Plan {
             checkpoint,
             int8: Some(int8),
@@ -198,7 +203,7 @@ impl Int8Args {
         let cache = self.cache.clone().map(|path| self.new_cache(path, target, files)).transpose()?;
         self.check_json(files)?;
         let plain = without_quantizers(&checkpoint);
-        let ranges = Calibration::trained(&plain, tensor_scales(&checkpoint)?)?;
+        let ranges = Calibration::trained(checkpoint.clone(), tensor_scales(&checkpoint)?)?;
         let json = self.json.clone();
         Ok(Plan { int8: Some(checkpoint), ranges: Some(ranges), cache, json, ..Plan::of(plain) })
     }

@@ -65,7 +65,7 @@ pub struct ExportArgs {
     output: Option<PathBuf>,
     #[command(flatten)]
     key: KeyArgs,
-    /// Images per batch of the model; -1 leaves it open
+    /// Images per batch of the model, at most 256; -1 leaves it open
     #[arg(long = "static_batch_size", value_name = "N", default_value_t = -1, allow_negative_numbers = true)]
     static_batch_size: i64,
     /// ONNX opset, 11 to 20 [default: 12; 13 for Q/DQ, the least it needs]
@@ -138,7 +138,10 @@ pub fn run(args: &ExportArgs) -> Result<(), Failure> {
         Ok(0) => {
             return Err(Failure::usage("--static_batch_size 0: a batch needs an image; -1 leaves it open"));
         }
-        Ok(images) => Batch::Static(images),
+        Ok(images) => {
+            bundle::check_batch("--static_batch_size", images)?;
+            Batch::Static(images)
+        }
         Err(_) if args.static_batch_size == -1 => Batch::Dynamic,
         Err(_) => return Err(Failure::usage("--static_batch_size: give a number of images, or -1")),
     };

@@ -25,30 +25,48 @@ impl Selection {
         Some(made.map(|plan| Self { plan, signature }).map_err(failed))
     }
 
-    /// Boxes and scores of one image `[C, H, W]`, and the rows `[image, class, candidate]` that the node selects. A fixed batch is
-    /// filled up with zeros.
+    /// Boxes and scores of `count` images `[N, C, H, W]`, and the rows `[image, class, candidate]` that the node selects. The last of
+    /// fixed batches is filled up with zeros.
     ///
     /// # Errors
-    /// When the image has another size, or the backend fails.
-    pub fn run(&self, image: &[f32]) -> Result<(RawDetections, Vec<[i64; 3]>), NetworkError> {
+    /// When there are not as many images, or the backend fails.
+    pub fn run(&self, images: &[f32], count: usize) -> Result<(RawDetections, Vec<[i64; 3]>), NetworkError> {
         let Signature { channels, height, width, classes, batch } = self.signature;
-        let batch = batch.unwrap_or(1);
-        let run = || -> Result<_, String> {
-            let mut input = image.to_vec();
-            input.resize(batch * image.len(), 0.0);
-            let shape = [batch, channels, height, width];
-            let tensor = Tensor::from_shape(&shape, &input).map_err(|error| error.to_string())?;
-            let outputs = guarded(|| self.plan.run(tvec!(tensor.into())))?;
-            let [boxes, scores, selected] = &outputs[..] else {
-                return Err(format!(
-                    "{} outputs instead of boxes, scores and what is selected",
-                    outputs.len()
-                ));
-            };
-            let raw = raw_detections(boxes, scores, batch, classes)?;
-            let rows = values::<i64>(selected)?.as_chunks::<3>().0.to_vec();
-            Ok((raw, rows))
+        let (batch, len) = (batch.unwrap_or(1), channels * height * width);
+        let error = |what: String| NetworkError(what.into());
+        if images.len() != count * len {
+            return Err(error(format!("{} values for {count} images of {len}", images.len())));
+        }
+        let mut raw = RawDetections::default();
+        let mut rows = Vec::new();
+        for (at, part) in images.chunks(batch * len).enumerate() {
+            let held = part.len() / len;
+            let (detected, selected) = self.run_batch(part, batch, classes).map_err(error)?;
+            raw.append(&detected, held);
+            let of_images = selected.into_iter().filter(|row| row[0] < held as i64);
+            rows.extend(
+                of_images.map(|[image, class, candidate]| [image + (at * batch) as i64, class, candidate]),
+            );
+        }
+        Ok((raw, rows))
+    }
+
+    fn run_batch(
+        &self,
+        images: &[f32],
+        batch: usize,
+        classes: usize,
+    ) -> Result<(RawDetections, Vec<[i64; 3]>), String> {
+        let Signature { channels, height, width, .. } = self.signature;
+        let mut input = images.to_vec();
+        input.resize(batch * channels * height * width, 0.0);
+        let tensor = Tensor::from_shape(&[batch, channels, height, width], &input)
+            .map_err(|error| error.to_string())?;
+        let outputs = guarded(|| self.plan.run(tvec!(tensor.into())))?;
+        let [boxes, scores, selected] = &outputs[..] else {
+            return Err(format!("{} outputs instead of boxes, scores and what is selected", outputs.len()));
         };
-        run().map_err(|what| NetworkError(what.into()))
+        let raw = raw_detections(boxes, scores, batch, classes)?;
+        Ok((raw, values::<i64>(selected)?.as_chunks::<3>().0.to_vec()))
     }
 }
