@@ -143,7 +143,9 @@ pub fn run(args: &InferenceArgs) -> Result<(), Failure> {
     let InferenceSummary { images, detections } = summary;
     let where_to = args.results_dir.as_ref().or(args.json.as_ref().filter(|_| !to_terminal));
     if let Some(path) = where_to {
-        console::print(&format!("{images} images, {detections} objects: {}", path.display()));
+        let told = format!("{images} images, {detections} objects: {}", path.display());
+        // Standard output is for the lines.
+        if to_terminal { console::info(&told) } else { console::print(&told) }
     }
     Ok(())
 }

@@ -63,7 +63,7 @@ fn nothing_is_left_behind_or_overwritten() {
     for (line, code, says) in [
         ("encrypt a.onnx", 2, "give the key with -k"),
         ("encrypt a.onnx -k secret", 2, "a.etlt exists; --force"),
-        ("encrypt a.onnx -o ./a.onnx -k secret --force", 2, "is the file to read"),
+        ("encrypt a.onnx -o ./a.onnx -k secret --force", 2, "reads this file"),
         ("encrypt a.onnx -o . -k secret --force", 2, "is a folder"),
         ("encrypt missing.onnx -k secret", 3, "missing.onnx"),
         ("encrypt . -o x -k secret", 3, "directory"),
@@ -72,7 +72,7 @@ fn nothing_is_left_behind_or_overwritten() {
         ("encrypt nvidia.etlt -o x -k secret", 3, "NVIDIA's own .etlt"),
         ("decrypt a.etlt -o x -k Secret", 3, "wrong key"),
         ("decrypt a.etlt -k secret", 2, "a.onnx exists; --force"),
-        ("decrypt a.etlt -o a.etlt -k secret --force", 2, "is the file to read"),
+        ("decrypt a.etlt -o a.etlt -k secret --force", 2, "reads this file"),
         (
             "decrypt bad.etlt -o x -k secret",
             3,
