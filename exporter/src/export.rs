@@ -97,10 +97,15 @@ pub fn export(checkpoint: &Checkpoint, request: &ExportRequest) -> Result<Export
         float: request.float,
     };
     let onnx = onnx::write(&detector, &params, &options)?.to_bytes();
-    let labels: String = detector.classes.iter().map(|class| format!("{class}\n")).collect();
+    let labels = labels(&detector);
     let mut manifest = manifest(&detector, request, &onnx);
     manifest.files.insert(LABELS_FILE.into(), sha256_hex(labels.as_bytes()));
     Ok(Exported { onnx, labels, manifest })
+}
+
+/// The text of `labels.txt`: a class per line, in class-id order.
+pub fn labels(detector: &Detector) -> String {
+    detector.classes.iter().map(|class| format!("{class}\n")).collect()
 }
 
 fn manifest(detector: &Detector, request: &ExportRequest, onnx: &[u8]) -> Manifest {

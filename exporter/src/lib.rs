@@ -15,7 +15,7 @@ mod verify;
 
 pub use deepstream::{DEEPSTREAM_DETECTIONS, check_deepstream, nvinfer_config};
 pub use deployment::{Batches, Deployment, DeploymentError};
-pub use export::{ExportError, ExportRequest, Exported, export, tensor_scales, without_quantizers};
+pub use export::{ExportError, ExportRequest, Exported, export, labels, tensor_scales, without_quantizers};
 pub use quantizers::{QuantizersError, check_quantizers};
 pub use target::{Facts, HalfRoute, Int8Route, Target, UnfitTail, deepstream_reads};
 pub use triton::{TRITON_CACHE, TritonModel, triton_model};

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use oxidet_exporter::{
     Batches, DEEPSTREAM_DETECTIONS, Deployment, DeploymentError, TRITON_CACHE, Target, TritonModel,
-    check_deepstream, nvinfer_config, triton_model,
+    check_deepstream, labels, nvinfer_config, triton_model,
 };
+use oxidet_graph::Detector;
 use oxidet_graph::onnx::{Batch, NmsTail};
 use oxidet_proto::manifest::{LABELS_FILE, MANIFEST_FILE, Manifest, NVINFER_FILE, sha256_hex, sha256_hex_of};
 use oxidet_proto::onnx;
@@ -176,19 +177,22 @@ impl Bundle {
     pub fn check(
         &self,
         output: &Path,
-        depth: u8,
+        detector: &Detector,
         cache: Option<&Path>,
         plan: &mut FilePlan,
     ) -> Result<(), Failure> {
         let place = |name: &str| output.with_file_name(name);
         let old = Former::beside(output);
-        plan.replaces(&place(LABELS_FILE), old.wrote(LABELS_FILE))?;
+        let is_same = |file: &str, text: &str| fs::read(place(file)).is_ok_and(|old| old == text.as_bytes());
+        let labels_are_ours = old.wrote(LABELS_FILE) || is_same(LABELS_FILE, &labels(detector));
+        plan.replaces(&place(LABELS_FILE), labels_are_ours)?;
         plan.replaces(&place(MANIFEST_FILE), old.manifest.is_some())?;
         if self.key.is_some() {
             plan.replaces(&place(SIGNATURE_FILE), old.manifest.is_some())?;
         }
         if self.deepstream {
-            check_deepstream(self.tail, depth.into()).map_err(|error| refused("--gen_ds_config", &error))?;
+            check_deepstream(self.tail, detector.preprocess.depth.into())
+                .map_err(|error| refused("--gen_ds_config", &error))?;
             plan.replaces(&place(NVINFER_FILE), old.wrote(NVINFER_FILE))?;
             if let Some(path) = cache.filter(|path| beside(output, path).is_none()) {
                 return Err(Failure::usage(format!(

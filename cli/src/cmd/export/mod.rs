@@ -156,12 +156,7 @@ pub fn run(args: &ExportArgs) -> Result<(), Failure> {
         let mut files = FilePlan::new(args.force, [&args.model].into_iter().chain(&args.spec));
         files.writes(&output)?;
         bundle.check_batch(batch)?;
-        bundle.check(
-            &output,
-            checkpoint.detector.preprocess.depth,
-            args.int8.cache.as_deref(),
-            &mut files,
-        )?;
+        bundle.check(&output, &checkpoint.detector, args.int8.cache.as_deref(), &mut files)?;
         args.int8.calibration.check_files(&mut files)?;
         if args.int8.preview {
             DataArgs::default().open_validation(&spec)?;

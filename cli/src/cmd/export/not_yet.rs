@@ -24,8 +24,8 @@ impl NotYet {
     pub(super) fn check(&self) -> Result<(), Failure> {
         if self.engine_file.is_some() {
             return Err(Failure::usage(
-                "--engine_file is not supported yet; build the engine on the device it is for: trtexec --onnx=model.onnx \
-                 --saveEngine=model.engine",
+                "--engine_file: an engine is built on the device it is for, from the exported model: oxidet gen_trt_engine -m model.onnx \
+                 --engine_file model.engine (or trtexec --onnx=model.onnx --saveEngine=model.engine)",
             ));
         }
         let idle = [
