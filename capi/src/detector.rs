@@ -90,7 +90,7 @@ impl Detector {
         // SAFETY: the caller's promise.
         let Asked { backend, engine, passphrase } = unsafe { Asked::read(options)? };
         let bytes = fs::read(path).map_err(|error| Failed::data(format!("{path}: {error}")))?;
-        backend.probe().map_err(|error| Failed::environment(error.to_string()))?;
+        backend.probe_device(engine.device).map_err(|error| Failed::environment(error.to_string()))?;
         let model = Model::load(&bytes, passphrase.as_ref(), &*backend, &engine).map_err(|error| {
             let text = format!("{path}: {error}");
             match error {

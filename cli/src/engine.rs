@@ -191,8 +191,7 @@ impl EngineArgs {
         let options = self.options(artifact)?;
         let backend = self.backend();
         // What is missing here is the computer's fault, not the model's.
-        let capabilities = backend.probe().map_err(|error| Failure::environment(error.to_string()))?;
-        crate::console::debug(&format!("{}: {}", backend.name(), capabilities.version));
+        backend.probe_device(options.device).map_err(|error| Failure::environment(error.to_string()))?;
         backend.prepare(artifact, &options).map_err(|error| failure(path, &error))
     }
 

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use oxidet_vision::Network;
 
-use crate::{Artifact, EngineOptions};
+use crate::{Artifact, Device, EngineOptions};
 
 /// A way to execute a model. Choose one, share its [`Engine`], give each thread its own [`Session`].
 pub trait Backend: Send + Sync {
@@ -23,6 +23,15 @@ pub trait Backend: Send + Sync {
     /// # Errors
     /// What exactly is missing, if it can do nothing.
     fn probe(&self) -> Result<Capabilities, Unavailable>;
+
+    /// Whether it can compute on a device here.
+    ///
+    /// # Errors
+    /// What exactly is missing.
+    fn probe_device(&self, device: Device) -> Result<(), Unavailable> {
+        let _ = device;
+        self.probe().map(drop)
+    }
 
     /// Makes a model ready to run as asked; what was asked for and cannot be had is an error, never something else instead.
     ///

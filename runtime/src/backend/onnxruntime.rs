@@ -59,10 +59,15 @@ impl Backend for OnnxRuntime {
         for (title, device) in [("CUDA", Device::Cuda(0)), ("TensorRT", Device::TensorRt(0))] {
             match providers::try_out(&library, device) {
                 Ok(()) => capabilities.devices.push(format!("GPU 0 through {title}")),
-                Err(reason) => capabilities.missing.push(format!("{title}: {reason}")),
+                Err(missing) => capabilities.missing.push(missing),
             }
         }
         Ok(capabilities)
+    }
+
+    fn probe_device(&self, device: Device) -> Result<(), Unavailable> {
+        let tried = self.open().and_then(|library| providers::try_out(&library, device));
+        tried.map_err(|missing| Unavailable { backend: NAME, missing })
     }
 
     fn prepare(&self, artifact: &Artifact, options: &EngineOptions) -> Result<Box<dyn Engine>, PrepareError> {

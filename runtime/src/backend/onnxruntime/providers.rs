@@ -73,19 +73,33 @@ pub fn of(engine: &OrtEngine, folder: Option<&Path>) -> Vec<ExecutionProviderDis
 /// # Errors
 /// What it says is missing.
 pub fn try_out(library: &Library, device: Device) -> Result<(), String> {
-    let provider = match device {
+    let (title, provider) = match device {
         Device::Cpu => return Ok(()),
-        Device::Cuda(gpu) => ep::CUDA::default().with_device_id(gpu as i32).build(),
-        Device::TensorRt(gpu) | Device::Dla(gpu) => {
-            ep::TensorRT::default().with_device_id(gpu as i32).build()
-        }
+        Device::Cuda(gpu) => ("CUDA", ep::CUDA::default().with_device_id(gpu as i32).build()),
+        Device::TensorRt(gpu) => ("TensorRT", ep::TensorRT::default().with_device_id(gpu as i32).build()),
+        Device::Dla(_) => ("TensorRT", ep::TensorRT::default().build()),
     };
     let build = || -> Result<OrtSession, ort::Error> {
         OrtSession::builder(library.environment())?
             .with_execution_providers([provider.error_on_failure()])?
             .commit_from_memory(&copy_of_a_number().to_bytes())
     };
-    build().map(drop).map_err(|error| reason(&error))
+    build().map(drop).map_err(|error| {
+        let reason = reason(&error);
+        format!("{title}: {reason}{}", how_to_get(&reason))
+    })
+}
+
+/// What helps, where what is missing tells.
+fn how_to_get(reason: &str) -> &'static str {
+    if reason.contains("not enabled in this build") {
+        " `pip install onnxruntime-gpu` has it; on a Jetson, NVIDIA's build"
+    } else if reason.contains("cannot open shared object file") {
+        "; install NVIDIA's libraries of that version (`pip install onnxruntime-gpu[cuda,cudnn]`, `pip install tensorrt`), and name \
+         their folders in LD_LIBRARY_PATH"
+    } else {
+        ""
+    }
 }
 
 /// What ONNX Runtime says, without its places in its own sources.
