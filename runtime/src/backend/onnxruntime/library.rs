@@ -24,7 +24,8 @@ pub struct Library {
 static OPENED: Mutex<Option<Library>> = Mutex::new(None);
 
 impl Library {
-    /// Opens the library at `path`; without one, the first of [`candidates`].
+    /// Opens the library at `path`; without one, the first that is found: `ORT_DYLIB_PATH`, beside the program, where the
+    /// dynamic loader looks, in Python environments.
     ///
     /// # Errors
     /// What is missing, and how to get it.
