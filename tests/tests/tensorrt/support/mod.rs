@@ -18,14 +18,14 @@ use oxidet_runtime::TensorRt;
 use oxidet_runtime::tensorrt::{Compiler, Headers, ShimBuild, Version, build_shim};
 
 const SOURCES: [(&str, &str); 6] = [
-    ("fake.h", include_str!("../fake_tensorrt/fake.h")),
-    ("builder.cpp", include_str!("../fake_tensorrt/builder.cpp")),
-    ("runtime.cpp", include_str!("../fake_tensorrt/runtime.cpp")),
-    ("onnxparser.cpp", include_str!("../fake_tensorrt/onnxparser.cpp")),
-    ("plugin.cpp", include_str!("../fake_tensorrt/plugin.cpp")),
-    ("version.cpp", include_str!("../fake_tensorrt/version.cpp")),
+    ("fake.h", include_str!("../../../fake_tensorrt/fake.h")),
+    ("builder.cpp", include_str!("../../../fake_tensorrt/builder.cpp")),
+    ("runtime.cpp", include_str!("../../../fake_tensorrt/runtime.cpp")),
+    ("onnxparser.cpp", include_str!("../../../fake_tensorrt/onnxparser.cpp")),
+    ("plugin.cpp", include_str!("../../../fake_tensorrt/plugin.cpp")),
+    ("version.cpp", include_str!("../../../fake_tensorrt/version.cpp")),
 ];
-const EXTRA: &str = include_str!("../fake_tensorrt/extra_plugin.cpp");
+const EXTRA: &str = include_str!("../../../fake_tensorrt/extra_plugin.cpp");
 
 /// A fake TensorRT with its shim.
 pub struct Fake {
