@@ -123,9 +123,13 @@ fn says_too_little(path: &Path) -> Failure {
 
 /// Reads an exported model.
 pub fn read_artifact(path: &Path, passphrase: Option<&Passphrase>) -> Result<Artifact, Failure> {
-    let bytes = files::read(path)?;
-    Artifact::load(&bytes, passphrase).map_err(|error| match error {
-        ArtifactError::Onnx(error) if container::sniff(&bytes) == Sniffed::Other => Failure::data(format!(
+    artifact(path, &files::read(path)?, passphrase)
+}
+
+/// An exported model that is read already; `path` is for messages.
+pub fn artifact(path: &Path, bytes: &[u8], passphrase: Option<&Passphrase>) -> Result<Artifact, Failure> {
+    Artifact::load(bytes, passphrase).map_err(|error| match error {
+        ArtifactError::Onnx(error) if container::sniff(bytes) == Sniffed::Other => Failure::data(format!(
             "{}: neither a checkpoint of oxidet nor an ONNX model ({error}); a .tlt of NVIDIA TAO, whose format is closed, \
              looks like this too",
             path.display()

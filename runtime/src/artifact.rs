@@ -3,7 +3,9 @@
 use oxidet_graph::onnx::{Cut, Metadata, NmsTail, Suppression, cut};
 use oxidet_proto::container::{self, ContainerError, Kind, Passphrase, Sniffed};
 use oxidet_proto::onnx::tensor_shape_proto::{Dimension, Value};
-use oxidet_proto::onnx::{self, DataType, GraphProto, ModelProto, NodeProto, OnnxError, ValueInfoProto};
+use oxidet_proto::onnx::{
+    self, DataType, GraphProto, ModelProto, NodeProto, OnnxError, TensorProto, ValueInfoProto,
+};
 
 use crate::Signature;
 
@@ -112,9 +114,7 @@ impl Artifact {
 
     /// Whether layers of the model are float16.
     pub fn is_half(&self) -> bool {
-        let initializers = self.model.graph.iter().flat_map(|graph| &graph.initializer);
-        let mut initializers = initializers.filter(|tensor| tensor.data_type == DataType::Float16 as i32);
-        initializers.next().is_some()
+        has_half(&self.model)
     }
 
     fn nodes(&self) -> impl Iterator<Item = &NodeProto> {
@@ -141,6 +141,16 @@ impl Artifact {
         graph.node.push(node.clone());
         Some(model)
     }
+}
+
+/// Whether a model holds float16 constants.
+pub(crate) fn has_half(model: &ModelProto) -> bool {
+    model.graph.iter().flat_map(|graph| &graph.initializer).any(is_half)
+}
+
+/// Whether a constant is float16.
+pub(crate) fn is_half(tensor: &TensorProto) -> bool {
+    tensor.data_type == DataType::Float16 as i32
 }
 
 fn not_a_detector(what: impl Into<String>) -> ArtifactError {

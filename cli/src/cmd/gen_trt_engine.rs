@@ -95,7 +95,7 @@ pub fn run(args: &GenTrtEngineArgs) -> Result<(), Failure> {
         let inputs = [&args.model].into_iter().chain(&args.spec).chain(&args.cache).chain(&args.fp16_layers);
         FilePlan::new(args.force, inputs).writes(&args.engine)?;
         let onnx = args.onnx()?;
-        let artifact = model::read_artifact(&args.model, args.key.passphrase()?.as_ref())?;
+        let artifact = model::artifact(&args.model, &onnx, None)?;
         args.check_fits(&artifact)?;
         let options = args.options(&artifact)?;
         let backend = TensorRt::new();

@@ -20,6 +20,13 @@ fn contents(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     files
 }
 
+/// Runs a line, which must end with `code` and say `says`.
+fn told(dir: &Path, line: &str, code: i32, says: &str) {
+    let run = oxidet(dir, line);
+    assert_eq!(run.code, code, "{line}: {}", run.told());
+    assert!(run.told().contains(says), "{line}: {}", run.told());
+}
+
 #[test]
 fn refused_commands_leave_every_file_as_it_was() {
     let temp = tempfile::tempdir().unwrap();
@@ -74,11 +81,7 @@ fn what_an_export_wrote_may_be_written_anew_and_what_was_changed_may_not() {
     let dir = temp.path();
     project(dir);
     save(dir, "model.tlt", &checkpoint());
-    let run = |line: &str, code: i32, says: &str| {
-        let run = oxidet(dir, line);
-        assert_eq!(run.code, code, "{line}: {}", run.told());
-        assert!(run.told().contains(says), "{line}: {}", run.told());
-    };
+    let run = |line: &str, code: i32, says: &str| told(dir, line, code, says);
     let here = dir.display();
     run(
         &format!(
@@ -109,11 +112,7 @@ fn a_cache_that_is_there_is_read_and_never_replaced() {
     let dir = temp.path();
     project(dir);
     save(dir, "model.tlt", &checkpoint());
-    let run = |line: &str, code: i32, says: &str| {
-        let run = oxidet(dir, line);
-        assert_eq!(run.code, code, "{line}: {}", run.told());
-        assert!(run.told().contains(says), "{line}: {}", run.told());
-    };
+    let run = |line: &str, code: i32, says: &str| told(dir, line, code, says);
     run("calibrate -m model.tlt --batches 1 --cal_cache_file a.bin", 0, "a.bin");
     let before = fs::read(dir.join("a.bin")).unwrap();
     run(

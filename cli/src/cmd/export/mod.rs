@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{Args, ValueEnum};
 use oxidet_exporter::{HalfRoute, Target, without_quantizers};
 use oxidet_graph::onnx::{Batch, NmsTail, OPSETS, QUANTIZED_OPSET};
 use oxidet_proto::lint::Verb;
@@ -14,6 +14,7 @@ use serde_json::json;
 use crate::calibration::Preview;
 use crate::console;
 use crate::data::DataArgs;
+use crate::engine::DataType;
 use crate::exit::Failure;
 use crate::file_plan::FilePlan;
 use crate::files::NewFile;
@@ -96,22 +97,9 @@ pub struct ExportArgs {
     other: NotYet,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum DataType {
-    Fp32,
-    Fp16,
-    Int8,
-}
-
-impl DataType {
-    /// What a model is to be run in: as asked, or in INT8 if it has ranges.
-    fn precision(asked: Option<Self>, has_ranges: bool) -> Precision {
-        match (asked, has_ranges) {
-            (Some(Self::Fp16), _) => Precision::Fp16,
-            (Some(Self::Int8), _) | (None, true) => Precision::Int8,
-            (Some(Self::Fp32), _) | (None, false) => Precision::Fp32,
-        }
-    }
+/// What a model is to be run in: as asked, or in INT8 if it has ranges.
+fn precision(asked: Option<DataType>, has_ranges: bool) -> Precision {
+    asked.map_or(if has_ranges { Precision::Int8 } else { Precision::Fp32 }, Into::into)
 }
 
 fn target_parser() -> impl TypedValueParser<Value = Target> {
@@ -181,7 +169,7 @@ pub fn run(args: &ExportArgs) -> Result<(), Failure> {
             tail,
             float,
             target: args.target,
-            precision: DataType::precision(args.data_type, has_ranges),
+            precision: precision(args.data_type, has_ranges),
             calibration: plan.record(),
         };
         let staged = job.stage(&output, passphrase.as_ref())?;

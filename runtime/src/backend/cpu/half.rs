@@ -9,6 +9,8 @@ use std::collections::BTreeSet;
 
 use oxidet_proto::onnx::{AttributeProto, DataType, ModelProto, NodeProto, TensorProto};
 
+use crate::artifact::{has_half, is_half};
+
 /// Operators that make new values; all others only move those they read.
 const COMPUTE: [&str; 11] = [
     "Add",
@@ -26,8 +28,7 @@ const COMPUTE: [&str; 11] = [
 
 /// A model that computes what `model` does, without float16 operators or constants.
 pub(super) fn widened(model: &ModelProto) -> Result<Cow<'_, ModelProto>, String> {
-    let is_half = |tensor: &TensorProto| tensor.data_type == DataType::Float16 as i32;
-    if !model.graph.iter().any(|graph| graph.initializer.iter().any(is_half)) {
+    if !has_half(model) {
         return Ok(Cow::Borrowed(model));
     }
     let mut model = model.clone();
