@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
+use oxidet_compute::Executor;
 use oxidet_graph::{Checkpoint, nms_from_spec};
 use oxidet_proto::container::Passphrase;
 use oxidet_proto::lint::{Checked, Verb};
 use oxidet_runtime::Model;
 use oxidet_trainer::checkpoint_file::read_checkpoint;
-use oxidet_trainer::interp::Executor;
 
 use crate::console;
 use crate::exit::Failure;

@@ -3,12 +3,12 @@
 
 use std::fs;
 
+use oxidet_compute::Executor;
 use oxidet_exporter::{ExportRequest, Target, export};
 use oxidet_graph::onnx::{Batch, FloatType, NmsTail};
 use oxidet_proto::manifest::Precision;
 use oxidet_runtime::{Artifact, Backend, Cpu, Device, EngineOptions, OnnxRuntime};
 use oxidet_tests::{checkpoint, exported, images, onnxruntime_library, request};
-use oxidet_trainer::interp::Executor;
 use oxidet_vision::{Network, RawDetections};
 
 fn assert_close(got: &RawDetections, want: &RawDetections, tolerance: f32, what: &str) {

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
+use oxidet_compute::Executor;
 use oxidet_exporter::{Differences, check_quantizers, tensor_scales, without_quantizers};
 use oxidet_graph::onnx::Batch;
 use oxidet_graph::{Checkpoint, pass};
@@ -11,7 +12,7 @@ use oxidet_runtime::{Artifact, Backend, Cpu, EngineOptions};
 use oxidet_tests::squares::{self, checked, draw, run, spec};
 use oxidet_tests::{check_cases, checkpoint, exported, images, request, write_case};
 use oxidet_trainer::checkpoint_file::read_checkpoint;
-use oxidet_trainer::interp::{Executor, TrainNet};
+use oxidet_trainer::interp::TrainNet;
 use oxidet_trainer::net::Freeze;
 use oxidet_trainer::train::train;
 use oxidet_vision::{Network, RawDetections};

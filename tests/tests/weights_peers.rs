@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::process::Command;
 
+use oxidet_compute::Executor;
 use oxidet_graph::DetectorHead;
 use oxidet_tests::checkpoint;
-use oxidet_trainer::interp::Executor;
 use oxidet_trainer::weights::load;
 
 fn floats(path: &Path) -> Vec<f32> {

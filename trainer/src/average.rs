@@ -2,7 +2,7 @@
 
 use oxidet_graph::Params;
 
-use crate::kernel::optimizer::Average;
+use oxidet_compute::kernel::optimizer::Average;
 
 /// An exponential moving average of all parameters, running statistics included.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,19 +1,15 @@
-//! Interpreters of a graph.
+//! Training a graph.
 //!
 //! [`TrainNet`] runs it forward and backward: on the CPU as a program over planned memory, elsewhere through candle's
-//! autograd. [`Executor`] runs it forward only, batch norms folded, for evaluation and inference. All follow one plan of
-//! fused steps, so what trains is what runs.
+//! autograd. It follows the plan of fused steps that [`oxidet_compute::Executor`] follows, so what trains is what runs.
 
-mod infer;
 mod memory;
 mod network;
-mod plan;
 mod planned;
 mod program;
 mod tape;
 mod train;
 
-pub use infer::{Executor, ExecutorError};
 pub use network::TrainedParam;
 pub use train::{TrainNet, TrainNetError};
 

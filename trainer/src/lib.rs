@@ -1,7 +1,7 @@
 //! From a spec and data to a trained, validated network.
 //!
-//! [`train`](train::train) runs the loop; [`net`] builds the networks as graphs, [`interp`] runs them on the [`kernel`]s through
-//! candle's autograd ([`op`]), [`data`] and [`augment`] make batches, [`loss`], [`optimizer`] and [`schedule`] move the weights,
+//! [`train`](train::train) runs the loop; [`net`] builds the networks as graphs, [`interp`] trains them on the kernels of
+//! [`oxidet_compute`] ([`op`] has them in candle's autograd), [`data`] and [`augment`] make batches, [`loss`], [`optimizer`] and [`schedule`] move the weights,
 //! [`evaluate`] measures, and [`report`] tells. [`pruning_check`] compares a pruned network with the whole one. [`convert`], [`doctor`], [`gallery`] and [`anchors`] are for data before training, [`weights`]
 //! for networks that were trained before. This crate alone links candle.
 
@@ -16,7 +16,6 @@ pub mod doctor;
 pub mod evaluate;
 pub mod gallery;
 pub mod interp;
-pub mod kernel;
 pub mod loss;
 pub mod net;
 pub mod op;

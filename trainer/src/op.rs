@@ -1,4 +1,4 @@
-//! The network's operations as nodes of candle's autograd, over the kernels of [`crate::kernel`].
+//! The network's operations as nodes of candle's autograd, over the kernels of [`oxidet_compute::kernel`].
 //!
 //! All maps are `[N, C, H, W]`; the tensors of one call are on one device. On the CPU they are f32 and an operation is one
 //! node over our kernel, which computes gradients only for inputs that need one: the first convolution has no input

@@ -8,8 +8,8 @@ use oxidet_proto::spec::{OptimizerConfig, RegularizerConfig, RegularizerType};
 
 use crate::average::MovingAverage;
 use crate::interp::TrainedParam;
-use crate::kernel::optimizer::{Penalty, Rule};
 use crate::op;
+use oxidet_compute::kernel::optimizer::{Penalty, Rule};
 
 /// Moves the trained parameters of a network.
 #[derive(Debug)]

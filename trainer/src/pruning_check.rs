@@ -4,7 +4,7 @@ use oxidet_graph::pass::prune::Plan;
 use oxidet_graph::pass::strip_quantizers;
 use oxidet_graph::{Detector, Params};
 
-use crate::interp::{Executor, ExecutorError};
+use oxidet_compute::{Executor, ExecutorError};
 
 /// Largest difference that rounding explains, as [`difference`] measures it.
 pub const TOLERANCE: f32 = 1e-4;

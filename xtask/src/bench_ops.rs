@@ -6,9 +6,9 @@
 use crate::bench_train::network;
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
+use oxidet_compute::kernel::batch_norm::{self, Normalization};
+use oxidet_compute::kernel::{Store, add, channels, conv, max_pool, upsample};
 use oxidet_graph::{Conv2d, MapShape, Op};
-use oxidet_trainer::kernel::batch_norm::{self, Normalization};
-use oxidet_trainer::kernel::{Store, add, channels, conv, max_pool, upsample};
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::time::Instant;

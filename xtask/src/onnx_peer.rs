@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, anyhow};
 use oxidet_calib::quantize;
+use oxidet_compute::Executor;
 use oxidet_exporter::{ExportRequest, Target, export, without_quantizers};
 use oxidet_graph::onnx::{Batch, FloatType, NmsTail, QUANTIZED_OPSET};
 use oxidet_graph::{Checkpoint, nms_from_spec};
@@ -18,7 +19,6 @@ use oxidet_proto::spec::parse_experiment;
 use oxidet_trainer::checkpoint_file::read_checkpoint;
 use oxidet_trainer::data::{BadImages, CacheBudget, Dataset, DatasetRequest, ImageStore, Split};
 use oxidet_trainer::evaluate::Evaluation;
-use oxidet_trainer::interp::Executor;
 use oxidet_vision::{Network, NetworkError, RawDetections};
 
 /// Compares a checkpoint with its export in onnxruntime.

@@ -12,6 +12,7 @@ use oxidet_calib::{
     LayerReport, LayerReportRequest, Measured, Method, Quantized, fingerprint, layer_report, measure,
     quantize,
 };
+use oxidet_compute::Executor;
 use oxidet_exporter::without_quantizers;
 use oxidet_graph::onnx::NmsTail;
 use oxidet_graph::{Checkpoint, nms_from_spec, pass};
@@ -22,7 +23,6 @@ use oxidet_proto::calibration_record::CalibrationRecord;
 use oxidet_proto::lint::Checked;
 use oxidet_proto::manifest::sha256_hex;
 use oxidet_proto::tensor_scales::TensorScales;
-use oxidet_trainer::interp::Executor;
 use oxidet_vision::Network;
 
 pub use args::CalibrationArgs;

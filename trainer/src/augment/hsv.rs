@@ -10,7 +10,8 @@ use oxidet_vision::image::Subpixel;
 use rand::Rng;
 
 use super::Augmentation;
-use crate::kernel::simd::{Simd, dispatch};
+use oxidet_compute::dispatch;
+use oxidet_compute::kernel::simd::Simd;
 
 /// Pixels recoloured side by side.
 const BLOCK: usize = 64;

@@ -9,12 +9,12 @@ use rand::Rng;
 use rayon::prelude::*;
 
 use super::TrainNetError;
-use super::plan::{Kind, Norm, Step, plan};
 use crate::data::random::{Purpose, rng};
-use crate::kernel::batch_norm::BatchStats;
-use crate::kernel::optimizer::Penalty;
 use crate::net::Freeze;
 use crate::op::with_values;
+use oxidet_compute::kernel::batch_norm::BatchStats;
+use oxidet_compute::kernel::optimizer::Penalty;
+use oxidet_compute::plan::{Kind, Norm, Step, plan};
 
 /// A parameter that gradient descent changes.
 #[derive(Clone, Debug)]

@@ -7,14 +7,14 @@ use oxidet_graph::{Activation, NodeId, ParamKind};
 use super::TrainNetError;
 use super::memory::BufferId;
 use super::network::{Network, Range};
-use super::plan::{Kind, Norm, Step};
 use super::program::{Again, BackwardProgram, Geometry, Program, StepProgram};
-use crate::kernel::batch_norm::{self, AffineGradient, BatchStats, Normalization};
-use crate::kernel::memory::Buffer;
-use crate::kernel::{
+use crate::op::{with_values, write_values};
+use oxidet_compute::kernel::batch_norm::{self, AffineGradient, BatchStats, Normalization};
+use oxidet_compute::kernel::memory::Buffer;
+use oxidet_compute::kernel::{
     Store, activation, add, channels, conv, fake_quantize, global_average, max_pool, scale, upsample,
 };
-use crate::op::{with_values, write_values};
+use oxidet_compute::plan::{Kind, Norm, Step};
 
 /// The memory of training steps, kept from one to the next.
 #[derive(Debug, Default)]

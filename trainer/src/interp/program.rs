@@ -1,6 +1,6 @@
 //! A training step as a program: what is kept of the forward pass, where gradients go, and where everything lies.
 //!
-//! Time counts the steps of the [plan](super::plan) forward, then the loss, then the same steps backward. The graph is
+//! Time counts the steps of the [plan](oxidet_compute::plan) forward, then the loss, then the same steps backward. The graph is
 //! known, so is what each backward step reads; everything else is given up after its last use:
 //! - a convolution, its batch norm and its activation keep one map, the convolution's output. Their own output is computed
 //!   again from it when a backward step reads it;
@@ -12,9 +12,9 @@ use oxidet_graph::{Activation, MapShape, NodeId};
 use super::TrainNetError;
 use super::memory::{BufferId, Layout, Lifetimes};
 use super::network::Network;
-use super::plan::{Kind, Step};
-use crate::kernel::activation::derivative_follows_from_output;
-use crate::kernel::{Store, conv, max_pool};
+use oxidet_compute::kernel::activation::derivative_follows_from_output;
+use oxidet_compute::kernel::{Store, conv, max_pool};
+use oxidet_compute::plan::{Kind, Step};
 
 /// Everything about a training step that depends on the size of the images.
 #[derive(Debug)]

@@ -1,12 +1,13 @@
 //! Networks with quantisers: the two ways to train against each other, and the ranges against numbers of the original.
 
 use candle_core::Device;
+use oxidet_compute::Executor;
 use oxidet_graph::quantization::{QuantizedMaps, step};
 use oxidet_graph::{Conv2d, Detector, DetectorHead, GraphBuilder, Padding, ParamKind, Params, pass};
 use oxidet_vision::Head;
 
+use super::TrainNet;
 use super::tests::{BATCH, IMAGE, assert_close, both_paths, every_operator, flat, images, stirred_params};
-use super::{Executor, TrainNet};
 use crate::net::Freeze;
 
 fn quantized() -> (Detector, Params) {

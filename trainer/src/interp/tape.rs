@@ -8,8 +8,8 @@ use oxidet_graph::{NodeId, ParamKind};
 
 use super::TrainNetError;
 use super::network::{Network, Range};
-use super::plan::{Kind, Norm, Step};
 use crate::op::{self, BatchStatsSlot, BnMode, ConvGeometry};
+use oxidet_compute::plan::{Kind, Norm, Step};
 
 /// The heads of the last forward pass, with the operations behind them.
 #[derive(Debug, Default)]

@@ -3,14 +3,15 @@
 use std::collections::BTreeSet;
 
 use candle_core::{Device, Tensor};
+use oxidet_compute::Executor;
 use oxidet_graph::{
     Activation, BatchNorm, Conv2d, Detector, DetectorHead, Graph, GraphBuilder, MaxPool, Op, Padding,
     ParamKind, Params,
 };
 use oxidet_vision::{Head, Preprocess};
 
+use super::TrainNet;
 use super::reference::{self, Map, Values};
-use super::{Executor, TrainNet};
 use crate::net::{Freeze, golden, init_params};
 
 pub(super) const BATCH: usize = 3;

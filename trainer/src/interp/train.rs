@@ -6,8 +6,8 @@ use oxidet_graph::{Detector, Params, ParamsError, ShapeError};
 use super::network::{Network, TrainedParam};
 use super::planned::Planned;
 use super::tape::{self, Tape};
-use crate::kernel::optimizer::Penalty;
 use crate::net::Freeze;
+use oxidet_compute::kernel::optimizer::Penalty;
 
 /// What keeps a network from training.
 #[derive(Debug, thiserror::Error)]

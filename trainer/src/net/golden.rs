@@ -4,7 +4,7 @@
 mod numbers;
 
 use super::{NetConfig, PerHead, build};
-use crate::interp::Executor;
+use oxidet_compute::Executor;
 use oxidet_graph::{
     Activation, Detector, DetectorHead, Graph, GraphBuilder, NodeId, ParamKind, ParamSpec, Params, Tensor,
 };

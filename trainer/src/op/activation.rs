@@ -1,8 +1,8 @@
 //! An activation alone.
 
 use super::tensor::{from_values, operand, output, values, with_values};
-use crate::kernel::activation::{backward_in_place, forward_into};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+use oxidet_compute::kernel::activation::{backward_in_place, forward_into};
 use oxidet_graph::Activation;
 
 /// `activation(x)`, any shape.

@@ -2,9 +2,9 @@
 
 use super::activation;
 use super::tensor::{from_values, operand, output, values, with_values};
-use crate::kernel::activation::backward_in_place;
-use crate::kernel::add::forward_into;
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use oxidet_compute::kernel::activation::backward_in_place;
+use oxidet_compute::kernel::add::forward_into;
 use oxidet_graph::Activation;
 
 /// `x + y`, of one shape.

@@ -2,11 +2,11 @@
 
 use super::activation;
 use super::tensor::{from_values, operand, output, sizes, values, with_values};
-use crate::kernel::batch_norm::{
+use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor, bail};
+use oxidet_compute::kernel::batch_norm::{
     AffineGradient, BatchStats, Normalization, frozen_backward_in_place, frozen_forward_into,
     train_backward_in_place, train_forward_into,
 };
-use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor, bail};
 use oxidet_graph::Activation;
 use std::sync::{Arc, Mutex};
 

@@ -1,9 +1,9 @@
 //! Joining and taking apart channels.
 
 use super::tensor::{from_values, operand, output, sizes, values, with_values};
-use crate::kernel::Store;
-use crate::kernel::channels::{slice_backward_into, slice_into};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+use oxidet_compute::kernel::Store;
+use oxidet_compute::kernel::channels::{slice_backward_into, slice_into};
 
 /// The channels of `maps`, `[N, C, H, W]` each, one after another.
 ///

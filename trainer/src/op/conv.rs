@@ -3,11 +3,11 @@
 use super::batch_norm::{self, BnMode, NormNode, NormState, affine};
 use super::tensor::{from_values, operand, output, sizes, values, with_values};
 use super::windows;
-use crate::kernel::Store;
-use crate::kernel::conv::{
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, Error, Layout, Result, Shape, Tensor, bail};
+use oxidet_compute::kernel::Store;
+use oxidet_compute::kernel::conv::{
     Geometry, bias_gradient_into, forward_into, input_gradient_into, weight_gradient_into,
 };
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Error, Layout, Result, Shape, Tensor, bail};
 use oxidet_graph::{Activation, Padding};
 use std::sync::Mutex;
 

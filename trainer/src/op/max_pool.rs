@@ -2,9 +2,9 @@
 
 use super::tensor::{from_values, operand, output, sizes, values, with_values};
 use super::windows;
-use crate::kernel::Store;
-use crate::kernel::max_pool::{Geometry, backward_into, forward_into};
 use candle_core::{CpuStorage, CustomOp1, Error, Layout, Result, Shape, Tensor};
+use oxidet_compute::kernel::Store;
+use oxidet_compute::kernel::max_pool::{Geometry, backward_into, forward_into};
 use oxidet_graph::{MaxPool, Padding};
 use std::sync::Mutex;
 

@@ -1,8 +1,8 @@
 //! Optimiser updates of parameters, in place.
 
 use super::tensor::{operand, values};
-use crate::kernel::optimizer::{Average, Penalty, Rule};
 use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, bail};
+use oxidet_compute::kernel::optimizer::{Average, Penalty, Rule};
 use std::sync::Mutex;
 
 /// Moves `parameter` (a contiguous f32 variable) one step of `rule` against `gradient` plus the gradient of

@@ -1,9 +1,9 @@
 mod composed;
 
 use super::*;
-use crate::kernel::optimizer::{Penalty, Rule};
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Result, Tensor, Var};
+use oxidet_compute::kernel::optimizer::{Penalty, Rule};
 use oxidet_graph::{Activation, MaxPool, Padding};
 
 /// Reproducible values in [−1, 1).

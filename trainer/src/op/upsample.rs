@@ -1,9 +1,9 @@
 //! Nearest-neighbour enlargement.
 
 use super::tensor::{from_values, operand, output, sizes, values, with_values};
-use crate::kernel::Store;
-use crate::kernel::upsample::{backward_into, forward_into};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+use oxidet_compute::kernel::Store;
+use oxidet_compute::kernel::upsample::{backward_into, forward_into};
 
 /// Every cell of `x`, `[N, C, H, W]`, as a block of `factor × factor` cells.
 ///

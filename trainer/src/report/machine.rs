@@ -10,7 +10,7 @@ pub(super) fn describe() -> Vec<(&'static str, String)> {
     let mut lines = vec![
         ("Processor", field("/proc/cpuinfo", "model name").unwrap_or_else(|| std::env::consts::ARCH.into())),
         ("Threads", format!("{threads} of {processors}")),
-        ("Kernels", crate::kernel::simd::level().name().into()),
+        ("Kernels", oxidet_compute::kernel::simd::level().name().into()),
     ];
     let memory =
         field("/proc/meminfo", "MemTotal").and_then(|text| text.split(' ').next()?.parse::<u64>().ok());

@@ -23,10 +23,11 @@ use oxidet_vision::metrics::Report;
 use crate::checkpoint_file::CheckpointFileError;
 use crate::data::{DataError, ImageOptions, Summary};
 use crate::evaluate::Evaluated;
-use crate::interp::{ExecutorError, TrainNetError};
+use crate::interp::TrainNetError;
 use crate::loss::LossTerms;
 use crate::net::NetError;
 use crate::weights::LoadFileError;
+use oxidet_compute::ExecutorError;
 
 pub use crate::report::ReportError;
 pub use diverged::{Divergence, Origin};

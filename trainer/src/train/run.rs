@@ -14,12 +14,13 @@ use crate::average::MovingAverage;
 use crate::class_weighting;
 use crate::data::{Batch, Dataset, ImageStore, TrainLoader};
 use crate::evaluate::Evaluation;
-use crate::interp::{Executor, TrainNet};
-use crate::kernel::optimizer::Penalty;
+use crate::interp::TrainNet;
 use crate::loss::{Loss, LossTerms, YoloLoss};
 use crate::optimizer::Optimizer;
 use crate::report::Reports;
 use crate::schedule::Schedule;
+use oxidet_compute::Executor;
+use oxidet_compute::kernel::optimizer::Penalty;
 
 /// Trains. Writes checkpoints to `<results>/weights/`, the class list and the log of the epochs to `<results>/`.
 ///

@@ -6,8 +6,8 @@ use oxidet_proto::weights::{Array, darknet::Weights, keras::DataFormat};
 use super::scheme::{Counterpart, Scheme};
 use super::source::Program;
 use super::*;
-use crate::interp::Executor;
 use crate::net::golden;
+use oxidet_compute::Executor;
 
 fn detector(arch: &'static str, nlayers: u32) -> Detector {
     golden::detector((arch, nlayers, "", false))

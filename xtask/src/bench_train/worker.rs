@@ -3,8 +3,8 @@
 use super::{LEARNING_RATE, StepTime, images, initial_params, network};
 use anyhow::Result;
 use candle_core::Device;
+use oxidet_compute::kernel::optimizer::{Penalty, Rule};
 use oxidet_trainer::interp::TrainNet;
-use oxidet_trainer::kernel::optimizer::{Penalty, Rule};
 use oxidet_trainer::net::Freeze;
 use oxidet_trainer::optimizer::Optimizer;
 use std::collections::BTreeMap;

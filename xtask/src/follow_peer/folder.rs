@@ -4,13 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
+use oxidet_compute::kernel::optimizer::Rule;
 use oxidet_graph::{Detector, ParamSpec, Params, Tensor};
 use oxidet_proto::lint::Checked;
 use oxidet_trainer::data::{
     BadImages, Batch, CacheBudget, Dataset, DatasetRequest, ImageStore, LoaderSettings, Split, TrainLoader,
     TrainingData, TrainingSettings,
 };
-use oxidet_trainer::kernel::optimizer::Rule;
 use oxidet_trainer::loss::LossConfig;
 use oxidet_trainer::net::NetConfig;
 use oxidet_trainer::optimizer::{penalty_from_spec, rule_from_spec};

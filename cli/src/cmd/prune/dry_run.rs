@@ -1,11 +1,11 @@
 //! What thresholds save and cost.
 
+use oxidet_compute::Executor;
 use oxidet_graph::pass::prune::Pruner;
 use oxidet_graph::{Checkpoint, Detector, Params, nms_from_spec};
 use oxidet_proto::lint::Checked;
 use oxidet_trainer::data::{Dataset, ImageStore};
 use oxidet_trainer::evaluate::Evaluation;
-use oxidet_trainer::interp::Executor;
 
 use super::Cost;
 use crate::columns::{Align, columns};

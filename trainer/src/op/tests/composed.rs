@@ -2,13 +2,13 @@
 //! both, and finite differences are theirs.
 
 use super::values;
-use crate::kernel::batch_norm::BatchStats;
-use crate::kernel::optimizer::{Penalty, Rule};
 use crate::op::{
     BatchStatsSlot, BnMode, ConvGeometry, activation, add, add_activate, batch_norm, batch_norm_act,
     channel_slice, concat, conv, conv_bn_act, conv2d, max_pool, optimizer, update, upsample,
 };
 use candle_core::{DType, Device, Result, Tensor, Var};
+use oxidet_compute::kernel::batch_norm::BatchStats;
+use oxidet_compute::kernel::optimizer::{Penalty, Rule};
 use oxidet_graph::{Activation, MaxPool, Padding};
 
 const ACTIVATIONS: [Option<Activation>; 6] = [

@@ -4,7 +4,7 @@ use super::{Simd, product_tile_body};
 
 /// No instruction set beyond what the target guarantees.
 #[derive(Clone, Copy)]
-pub(crate) struct Portable;
+pub struct Portable;
 
 impl Simd for Portable {
     type Vector = [f32; 8];

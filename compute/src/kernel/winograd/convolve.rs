@@ -7,22 +7,31 @@ use crate::kernel::conv::{Geometry, product_part};
 use crate::kernel::memory::{Scratch, SharedOut};
 use crate::kernel::simd::Simd;
 use rayon::prelude::*;
+use std::ops::DerefMut;
 
 /// Longest inner dimension of a product: what the first-level cache holds.
 const INNER_BLOCK: usize = 512;
 
 /// See [`crate::kernel::conv::forward_into`].
-pub(in crate::kernel) fn forward<S: Simd>(
+pub(in crate::kernel) fn forward<S: Simd, D: DerefMut<Target = [f32]> + Sync>(
     simd: S,
     geometry: &Geometry,
     input: &[f32],
-    weight: &[f32],
+    weights: &Weights<D>,
     output: &mut [f32],
 ) {
+    convolve(simd, &Tiling::new(geometry), weights, input, output, Store::Replace);
+}
+
+/// The weights, transformed for [`forward`] in memory that `room` gives.
+pub(in crate::kernel) fn transformed<S: Simd, D: DerefMut<Target = [f32]>>(
+    simd: S,
+    geometry: &Geometry,
+    weight: &[f32],
+    room: impl FnOnce(usize) -> D,
+) -> Weights<D> {
     let (inputs, outputs) = (geometry.in_channels, geometry.out_channels);
-    let weights =
-        Weights::new(simd, outputs, inputs, false, |out, channel| (out * inputs + channel) * 9, weight);
-    convolve(simd, &Tiling::new(geometry), &weights, input, output, Store::Replace);
+    Weights::new(simd, (outputs, inputs), false, |out, channel| (out * inputs + channel) * 9, weight, room)
 }
 
 /// See [`crate::kernel::conv::input_gradient_into`]: the forward pass with channels swapped and kernels turned around.
@@ -35,16 +44,22 @@ pub(in crate::kernel) fn input_gradient<S: Simd>(
     store: Store,
 ) {
     let (inputs, outputs) = (geometry.in_channels, geometry.out_channels);
-    let weights =
-        Weights::new(simd, inputs, outputs, true, |channel, out| (out * inputs + channel) * 9, weight);
+    let weights = Weights::new(
+        simd,
+        (inputs, outputs),
+        true,
+        |channel, out| (out * inputs + channel) * 9,
+        weight,
+        Scratch::take,
+    );
     convolve(simd, &Tiling::new(geometry), &weights, output_gradient, input_gradient, store);
 }
 
 /// `output = input ∗ weights`.
-fn convolve<S: Simd>(
+fn convolve<S: Simd, D: DerefMut<Target = [f32]> + Sync>(
     simd: S,
     tiling: &Tiling,
-    weights: &Weights,
+    weights: &Weights<D>,
     input: &[f32],
     output: &mut [f32],
     store: Store,
@@ -70,16 +85,16 @@ fn convolve<S: Simd>(
 }
 
 /// `products[f] = weights[f] · transformed[f]` for every frequency: `[tile block][output][TILE_COLUMNS]`.
-fn multiply<S: Simd>(
+fn multiply<S: Simd, D: DerefMut<Target = [f32]> + Sync>(
     simd: S,
-    weights: &Weights,
+    weights: &Weights<D>,
     transformed: &[f32],
     in_pitch: usize,
     products: SharedOut,
     out_pitch: usize,
     tile_blocks: usize,
 ) {
-    let Weights { inputs, outputs, .. } = *weights;
+    let &Weights { inputs, outputs, .. } = weights;
     let panels = outputs.div_ceil(S::TILE_ROWS);
     // 36 frequencies alone share out badly over many threads.
     let splits = rayon::current_num_threads().div_ceil(8).clamp(2, 8);
@@ -114,28 +129,28 @@ fn multiply<S: Simd>(
 }
 
 /// Transformed weights, `[frequency][panel of TILE_ROWS outputs][input][TILE_ROWS]`.
-struct Weights {
-    data: Scratch,
+pub(in crate::kernel) struct Weights<D> {
+    data: D,
     pitch: usize,
     outputs: usize,
     inputs: usize,
 }
 
-impl Weights {
+impl<D: DerefMut<Target = [f32]>> Weights<D> {
     /// Transforms the 3×3 kernels that start at `position(output, input)` of `weight`, turned around if `turned`.
     fn new<S: Simd>(
         simd: S,
-        outputs: usize,
-        inputs: usize,
+        (outputs, inputs): (usize, usize),
         turned: bool,
         position: impl Fn(usize, usize) -> usize + Sync,
         weight: &[f32],
+        room: impl FnOnce(usize) -> D,
     ) -> Self {
         /// Kernels between a prefetch and the use.
         const AHEAD: usize = 4;
         let panels = outputs.div_ceil(S::TILE_ROWS);
         let pitch = panels * inputs * S::TILE_ROWS + SKEW;
-        let mut data = Scratch::take(FREQUENCIES * pitch);
+        let mut data = room(FREQUENCIES * pitch);
         let out = SharedOut::new(&mut data);
         (0..panels).into_par_iter().for_each(|panel| {
             simd.vectorize(

@@ -2,65 +2,88 @@
 
 use oxidet_graph::{Activation, BatchNorm, Conv2d, Graph, MaxPool, NodeId, Op};
 
-/// What one step computes.
+/// What one step computes, with the activation that follows, if one does.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Kind {
+pub enum Kind {
     /// A convolution, then what follows it.
     Conv {
-        /// The convolution, which names its parameters.
+        /// The node that names its parameters.
         node: NodeId,
+        /// Its settings.
         conv: Conv2d,
+        /// The batch norm behind it.
         batch_norm: Option<Norm>,
+        /// The activation behind that.
         activation: Option<Activation>,
     },
     /// A batch norm without a convolution of its own.
     BatchNorm {
+        /// The batch norm.
         norm: Norm,
+        /// The activation behind it.
         activation: Option<Activation>,
     },
+    /// The sum of two maps.
     Add {
+        /// The activation behind it.
         activation: Option<Activation>,
     },
+    /// An activation without an operation of its own.
     Activation(Activation),
+    /// The largest value of each window.
     MaxPool(MaxPool),
+    /// Nearest neighbours.
     Upsample {
+        /// How many times larger.
         factor: usize,
     },
+    /// Maps joined by their channels.
     Concat,
+    /// Some channels.
     ChannelSlice {
+        /// The first of them.
         start: usize,
+        /// How many.
         len: usize,
     },
+    /// The mean of each channel.
     GlobalAveragePool,
+    /// A map times one gate a channel.
     Scale,
+    /// Stochastic depth.
     DropPath {
+        /// Share of the images whose map becomes zero in training.
         rate: f32,
     },
+    /// Rounding to the steps of INT8.
     FakeQuantize,
 }
 
-/// A batch norm and the node that names its parameters.
+/// A batch norm.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Norm {
-    pub(super) node: NodeId,
-    pub(super) settings: BatchNorm,
+pub struct Norm {
+    /// The node that names its parameters.
+    pub node: NodeId,
+    /// Its settings.
+    pub settings: BatchNorm,
 }
 
 /// One or several nodes computed at once.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Step {
-    pub(super) kind: Kind,
+pub struct Step {
+    /// What it computes.
+    pub kind: Kind,
     /// The maps it reads.
-    pub(super) inputs: Vec<NodeId>,
+    pub inputs: Vec<NodeId>,
     /// The node whose map it makes: the last of its chain.
-    pub(super) output: NodeId,
+    pub output: NodeId,
     /// Maps that no later step reads and that are no output of the network.
-    pub(super) last_reads: Vec<NodeId>,
+    pub last_reads: Vec<NodeId>,
 }
 
 /// The steps that compute every node of `graph`, in order. Two neighbours become one step only when nothing else sees
 /// the map between them: it has a single reader and is not in `outputs`.
-pub(super) fn plan(graph: &Graph, outputs: &[NodeId]) -> Vec<Step> {
+pub fn plan(graph: &Graph, outputs: &[NodeId]) -> Vec<Step> {
     let readers = graph.readers();
     let only_reader = |id: NodeId| match readers[id.index()][..] {
         [reader] if !outputs.contains(&id) => Some(reader),
@@ -118,7 +141,7 @@ pub(super) fn plan(graph: &Graph, outputs: &[NodeId]) -> Vec<Step> {
 
 impl Kind {
     /// The batch norm of the step.
-    pub(super) fn norm(&self) -> Option<Norm> {
+    pub fn norm(&self) -> Option<Norm> {
         match *self {
             Self::Conv { batch_norm, .. } => batch_norm,
             Self::BatchNorm { norm, .. } => Some(norm),

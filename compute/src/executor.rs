@@ -1,16 +1,19 @@
 //! Inference on plain slices.
 
+use std::sync::Arc;
+
 use oxidet_graph::quantization::{QuantizedMaps, RangeError, fake_quantize_kernel};
 use oxidet_graph::{
     Detector, Graph, MapShape, NodeId, Op, ParamKind, Params, ParamsError, ShapeError, Tensor, pass,
 };
 use oxidet_vision::{Network, NetworkError, RawDetections, decode};
 
-use super::plan::{Kind, Step, plan};
+use crate::kernel::conv::FixedWeights;
 use crate::kernel::{
     Store, activation, add, batch_norm, channels, conv, fake_quantize, global_average, max_pool, scale,
     upsample,
 };
+use crate::plan::{Kind, Step, plan};
 
 /// What keeps a network from running.
 #[derive(Debug, thiserror::Error)]
@@ -53,11 +56,29 @@ pub enum ExecutorError {
     },
 }
 
-/// A detector ready to run on the CPU, with its working memory.
+/// A detector ready to run on the CPU, with its working memory. A clone has working memory of its own.
 #[derive(Debug)]
 pub struct Executor {
+    program: Arc<Program>,
+    buffers: Vec<Vec<f32>>,
+    /// What max-pooling records for a backward pass that never comes.
+    winners: Vec<u16>,
+}
+
+impl Clone for Executor {
+    fn clone(&self) -> Self {
+        Self::of(self.program.clone())
+    }
+}
+
+/// What does not change from batch to batch.
+#[derive(Debug)]
+struct Program {
     detector: Detector,
+    /// Without the kernels.
     params: Params,
+    /// Kernel of each step that is a convolution.
+    kernels: Vec<Option<FixedWeights>>,
     /// Of every node that is a quantiser.
     ranges: Vec<Option<f32>>,
     steps: Vec<Step>,
@@ -65,9 +86,8 @@ pub struct Executor {
     shapes: Vec<MapShape>,
     /// Buffer of every node's map; `None` for the input and for nodes inside a fused step.
     slots: Vec<Option<usize>>,
-    buffers: Vec<Vec<f32>>,
-    /// What max-pooling records for a backward pass that never comes.
-    winners: Vec<u16>,
+    /// Number of buffers.
+    buffers: usize,
 }
 
 impl Executor {
@@ -81,17 +101,21 @@ impl Executor {
         let shapes = detector.graph.shapes(detector.preprocess.height, detector.preprocess.width)?;
         let outputs: Vec<NodeId> = detector.heads.iter().map(|head| head.output).collect();
         let steps = plan(&detector.graph, &outputs);
-        let (slots, count) = assign_slots(&steps, &shapes);
-        Ok(Self {
-            detector,
-            params,
-            ranges,
-            steps,
-            shapes,
-            slots,
-            buffers: vec![Vec::new(); count],
-            winners: Vec::new(),
-        })
+        let (slots, buffers) = assign_slots(&steps, &shapes);
+        let kernels = steps.iter().map(|step| match step.kind {
+            Kind::Conv { node, .. } => {
+                let name = ParamKind::Kernel.of(&detector.graph.node(node).name);
+                let kernel = params.remove(&name).ok_or(ParamsError::Missing(name))?;
+                Ok(Some(FixedWeights::new(kernel.into_data())))
+            }
+            _ => Ok(None),
+        });
+        let kernels = kernels.collect::<Result<_, ParamsError>>()?;
+        Ok(Self::of(Arc::new(Program { detector, params, kernels, ranges, steps, shapes, slots, buffers })))
+    }
+
+    fn of(program: Arc<Program>) -> Self {
+        Self { buffers: vec![Vec::new(); program.buffers], program, winners: Vec::new() }
     }
 
     /// The raw head maps, `[N, A · (5 + K), H / stride, W / stride]` each, big objects first, of `batch` preprocessed
@@ -110,25 +134,26 @@ impl Executor {
 
     /// The network as it runs: batch norms folded.
     pub fn detector(&self) -> &Detector {
-        &self.detector
+        &self.program.detector
     }
 
     /// Computes all maps; those of the heads are there afterwards.
     fn compute(&mut self, images: &[f32], batch: usize) -> Result<(), ExecutorError> {
-        let image = self.shapes[0];
+        let program = self.program.clone();
+        let image = program.shapes[0];
         if images.len() != batch * image.len() || batch == 0 {
             return Err(ExecutorError::Input { found: images.len(), batch, image });
         }
-        for step in 0..self.steps.len() {
-            let output = self.steps[step].output;
-            let slot = self.slots[output.index()].expect("every step's output has a buffer");
-            let len = batch * self.shapes[output.index()].len();
+        for (index, step) in program.steps.iter().enumerate() {
+            let output = step.output;
+            let slot = program.slots[output.index()].expect("every step's output has a buffer");
+            let len = batch * program.shapes[output.index()].len();
             let mut buffer = std::mem::take(&mut self.buffers[slot]);
             if buffer.len() < len {
                 buffer.resize(len, 0.0);
             }
             let mut winners = std::mem::take(&mut self.winners);
-            let done = self.run_step(&self.steps[step], images, batch, &mut buffer[..len], &mut winners);
+            let done = self.run_step(index, images, batch, &mut buffer[..len], &mut winners);
             self.winners = winners;
             self.buffers[slot] = buffer;
             done?;
@@ -137,61 +162,55 @@ impl Executor {
     }
 
     fn is_quantized(&self) -> bool {
-        self.ranges.iter().any(Option::is_some)
+        self.program.ranges.iter().any(Option::is_some)
     }
 
     fn outputs<'a>(&'a self, images: &'a [f32], batch: usize) -> Vec<&'a [f32]> {
-        self.detector.heads.iter().map(|head| self.map(head.output, images, batch)).collect()
+        self.program.detector.heads.iter().map(|head| self.map(head.output, images, batch)).collect()
     }
 
     fn map<'a>(&'a self, id: NodeId, images: &'a [f32], batch: usize) -> &'a [f32] {
-        match self.slots[id.index()] {
-            Some(slot) => &self.buffers[slot][..batch * self.shapes[id.index()].len()],
+        match self.program.slots[id.index()] {
+            Some(slot) => &self.buffers[slot][..batch * self.program.shapes[id.index()].len()],
             None => images,
         }
     }
 
     fn run_step(
         &self,
-        step: &Step,
+        index: usize,
         images: &[f32],
         batch: usize,
         output: &mut [f32],
         winners: &mut Vec<u16>,
     ) -> Result<(), ExecutorError> {
+        let step = &self.program.steps[index];
         let input = |i: usize| self.map(step.inputs[i], images, batch);
-        let shape = |i: usize| self.shapes[step.inputs[i].index()];
-        let name = |id: NodeId| self.detector.graph.node(id).name.as_str();
+        let shape = |i: usize| self.program.shapes[step.inputs[i].index()];
+        let name = |id: NodeId| self.program.detector.graph.node(id).name.as_str();
         match step.kind {
             Kind::Conv { node, conv: settings, batch_norm: None, activation } => {
-                let kernel = self.params.of(name(node), ParamKind::Kernel)?;
-                let bias =
-                    if settings.bias { Some(self.params.of(name(node), ParamKind::Bias)?) } else { None };
-                let MapShape { channels, height, width } = shape(0);
-                let [out, group, rows, columns] = kernel.shape()[..] else {
-                    unreachable!("kernels have four axes")
+                let bias = match settings.bias {
+                    true => Some(self.program.params.of(name(node), ParamKind::Bias)?.data()),
+                    false => None,
                 };
+                let MapShape { channels, height, width } = shape(0);
+                let side = settings.kernel;
                 let geometry = conv::Geometry::new(
                     [batch, channels, height, width],
-                    [out, group, rows, columns],
+                    [settings.filters, channels / settings.groups, side, side],
                     settings.stride,
                     settings.padding,
                     settings.groups,
                 )
                 .map_err(|source| ExecutorError::Conv { node: name(node).to_owned(), source })?;
                 let geometry = if self.is_quantized() { geometry.direct() } else { geometry };
-                conv::forward_into(
-                    &geometry,
-                    input(0),
-                    kernel.data(),
-                    bias.map(Tensor::data),
-                    activation,
-                    output,
-                );
+                let kernel = self.program.kernels[index].as_ref().expect("every convolution has one");
+                kernel.forward_into(&geometry, input(0), bias, activation, output);
             }
             Kind::Conv { batch_norm: Some(_), .. } => unreachable!("a batch norm that fuses has been folded"),
             Kind::BatchNorm { norm, activation } => {
-                let of = |kind| self.params.of(name(norm.node), kind).map(Tensor::data);
+                let of = |kind| self.program.params.of(name(norm.node), kind).map(Tensor::data);
                 let settings = batch_norm::Normalization {
                     pixels: shape(0).height * shape(0).width,
                     gamma: of(ParamKind::Gamma)?,
@@ -231,7 +250,8 @@ impl Executor {
                 );
             }
             Kind::FakeQuantize => {
-                let amax = self.ranges[step.output.index()].expect("a range was found for every quantiser");
+                let amax =
+                    self.program.ranges[step.output.index()].expect("a range was found for every quantiser");
                 fake_quantize::forward_into(amax, input(0), output);
             }
             Kind::GlobalAveragePool => global_average::forward_into(input(0), output),
@@ -245,9 +265,10 @@ impl Executor {
 impl Network for Executor {
     fn run(&mut self, input: &[f32], batch: usize, out: &mut RawDetections) -> Result<(), NetworkError> {
         self.compute(input, batch).map_err(|error| NetworkError(Box::new(error)))?;
-        let (maps, preprocess) = (self.outputs(input, batch), &self.detector.preprocess);
-        let (height, width, classes) = (preprocess.height, preprocess.width, self.detector.classes.len());
-        decode(&maps, &self.detector.geometry(), height, width, batch, classes, out);
+        let (maps, preprocess) = (self.outputs(input, batch), &self.program.detector.preprocess);
+        let (height, width, classes) =
+            (preprocess.height, preprocess.width, self.program.detector.classes.len());
+        decode(&maps, &self.program.detector.geometry(), height, width, batch, classes, out);
         Ok(())
     }
 }

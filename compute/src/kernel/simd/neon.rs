@@ -6,11 +6,11 @@ use std::arch::aarch64::*;
 
 /// Proof that the processor has NEON; made by [`Neon::detect`] only.
 #[derive(Clone, Copy)]
-pub(crate) struct Neon(());
+pub struct Neon(());
 
 impl Neon {
     /// The proof, when it holds.
-    pub(crate) fn detect() -> Option<Self> {
+    pub fn detect() -> Option<Self> {
         std::arch::is_aarch64_feature_detected!("neon").then_some(Neon(()))
     }
 }

@@ -1,6 +1,7 @@
 use super::*;
 use crate::kernel::Store;
 use crate::kernel::conv::{Geometry, reference};
+use crate::kernel::memory::Scratch;
 use crate::kernel::simd::dispatch;
 use crate::kernel::simd::forced::on_every_level;
 use crate::kernel::testing::{on_thread_counts, relative_error, values};
@@ -14,7 +15,7 @@ fn computed(g: &Geometry, x: &[f32], w: &[f32], gy: &[f32]) -> [Vec<f32>; 3] {
     let (mut y, mut gx, mut gw) =
         (vec![f32::NAN; gy.len()], vec![f32::NAN; x.len()], vec![f32::NAN; w.len()]);
     dispatch!(simd => {
-        forward(simd, g, x, w, &mut y);
+        forward(simd, g, x, &transformed(simd, g, w, Scratch::take), &mut y);
         input_gradient(simd, g, gy, w, &mut gx, Store::Replace);
         weight_gradient(simd, g, x, gy, &mut gw);
     });
@@ -63,8 +64,9 @@ fn threads_do_not_change_results() {
 
 #[test]
 fn only_large_enough_convolutions_use_it() {
-    assert!(is_faster(&geometry([1, 128, 13, 13], 128)));
-    assert!(!is_faster(&geometry([1, 32, 13, 13], 32)));
-    let strided = Geometry::new([1, 128, 13, 13], [128, 128, 3, 3], 2, Padding::all(1), 1).unwrap();
+    assert!(is_faster(&geometry([2, 128, 13, 13], 128)));
+    assert!(!is_faster(&geometry([1, 128, 13, 13], 128)));
+    assert!(!is_faster(&geometry([2, 32, 13, 13], 32)));
+    let strided = Geometry::new([4, 128, 13, 13], [128, 128, 3, 3], 2, Padding::all(1), 1).unwrap();
     assert!(!is_faster(&strided));
 }

@@ -11,15 +11,15 @@
 //! from the others' in the last bits.
 
 #[cfg(target_arch = "x86_64")]
-pub(crate) mod avx2;
+pub mod avx2;
 #[cfg(target_arch = "x86_64")]
-pub(crate) mod avx512;
+pub mod avx512;
 #[cfg(target_arch = "aarch64")]
-pub(crate) mod neon;
-pub(crate) mod portable;
+pub mod neon;
+pub mod portable;
 
 /// One instruction set: a vector of `LANES` f32 and the register tile of its matrix product.
-pub(crate) trait Simd: Copy + Send + Sync + 'static {
+pub trait Simd: Copy + Send + Sync + 'static {
     /// A register full of f32.
     type Vector: Copy;
     /// f32 in a [`Simd::Vector`]; a multiple of 8.
@@ -139,11 +139,11 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
 }
 
 /// No level has longer vectors.
-pub(crate) const MAX_LANES: usize = 16;
+pub const MAX_LANES: usize = 16;
 
 /// The values of a vector; 0 beyond its length.
 #[inline(always)]
-pub(crate) fn lanes<S: Simd>(simd: S, vector: S::Vector) -> [f32; MAX_LANES] {
+pub fn lanes<S: Simd>(simd: S, vector: S::Vector) -> [f32; MAX_LANES] {
     const { assert!(S::LANES <= MAX_LANES) };
     let mut lanes = [0.0; MAX_LANES];
     // SAFETY: the array is at least as long as the vector.
@@ -196,7 +196,7 @@ unsafe fn product_tile_body<S: Simd, const ROWS: usize, const VECTORS: usize>(
 
 /// The instruction set in use, with the proof that the processor has it.
 #[derive(Clone, Copy)]
-pub(crate) enum Level {
+pub enum Level {
     /// Plain Rust.
     Portable(portable::Portable),
     /// AVX2 and FMA.
@@ -212,7 +212,7 @@ pub(crate) enum Level {
 
 impl Level {
     /// Its name.
-    pub(crate) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Portable(_) => "portable",
             #[cfg(target_arch = "x86_64")]
@@ -226,7 +226,7 @@ impl Level {
 }
 
 /// The widest instruction set of this processor.
-pub(crate) fn level() -> Level {
+pub fn level() -> Level {
     #[cfg(test)]
     if let Some(forced) = forced::LEVEL.get() {
         return forced;
@@ -253,6 +253,7 @@ fn all_levels() -> Vec<Level> {
 }
 
 /// Evaluates `$body` with `$simd` bound to the instruction set in use; `$body` is compiled once for each.
+#[macro_export]
 macro_rules! dispatch {
     ($simd:ident => $body:expr) => {
         match $crate::kernel::simd::level() {

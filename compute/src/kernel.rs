@@ -1,6 +1,6 @@
-//! Numerical kernels of training on the CPU: plain f32 slices in `[N, C, H, W]` order, no tensors, no autograd.
+//! Numerical kernels for the CPU: plain f32 slices in `[N, C, H, W]` order, no tensors, no autograd.
 //!
-//! One file an operation, forward and backward side by side; [`crate::op`] wires them into candle. Rules they all keep:
+//! One file an operation, forward and backward side by side. Rules they all keep:
 //! - work is split over rayon's threads, but no sum is split by the number of threads, so results are the same to the
 //!   last bit for any thread count (they may differ between processors: see [`simd`]);
 //! - outputs are slices of the caller, so buffers can be reused; every element is written;
@@ -15,10 +15,10 @@ pub mod conv;
 pub mod fake_quantize;
 pub mod global_average;
 pub mod max_pool;
-pub(crate) mod memory;
+pub mod memory;
 pub mod optimizer;
 pub mod scale;
-pub(crate) mod simd;
+pub mod simd;
 mod sum;
 pub mod upsample;
 mod winograd;

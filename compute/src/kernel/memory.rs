@@ -10,14 +10,14 @@ struct Line([f32; 16]);
 
 /// An aligned block of f32.
 #[derive(Default)]
-pub(crate) struct Buffer {
+pub struct Buffer {
     lines: Vec<Line>,
     len: usize,
 }
 
 impl Buffer {
     /// `len` zeros.
-    pub(crate) fn zeroed(len: usize) -> Self {
+    pub fn zeroed(len: usize) -> Self {
         let count = len.div_ceil(16);
         let mut lines = Vec::with_capacity(count);
         prefer_huge_pages(&mut lines);

@@ -5,11 +5,11 @@ use std::arch::x86_64::*;
 
 /// Proof that the processor has AVX2 and FMA; made by [`Avx2::detect`] only.
 #[derive(Clone, Copy)]
-pub(crate) struct Avx2(());
+pub struct Avx2(());
 
 impl Avx2 {
     /// The proof, when it holds.
-    pub(crate) fn detect() -> Option<Self> {
+    pub fn detect() -> Option<Self> {
         (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Avx2(()))
     }
 }

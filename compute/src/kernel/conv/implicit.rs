@@ -16,6 +16,7 @@ use crate::kernel::Store;
 use crate::kernel::memory::{Scratch, SharedOut};
 use crate::kernel::simd::Simd;
 use rayon::prelude::*;
+use std::ops::DerefMut;
 
 /// Longest block of the inner dimension: a packed tile of it stays in the first-level cache.
 const INNER_BLOCK: usize = 384;
@@ -42,15 +43,21 @@ struct PlaneProblem<'a> {
 }
 
 /// The left-hand matrix in panels of `TILE_ROWS` rows: `[inner block][panel][inner][row]`, missing rows 0.
-struct PackedWeights {
-    data: Scratch,
+pub(super) struct PackedWeights<D> {
+    data: D,
     rows: usize,
     blocks: Vec<(usize, usize)>,
 }
 
-impl PackedWeights {
-    /// Packs the `rows × inner` matrix whose element is `weight(row, inner)`.
-    fn new<S: Simd>(_: S, rows: usize, inner: usize, weight: impl Fn(usize, usize) -> f32 + Sync) -> Self {
+impl<D: DerefMut<Target = [f32]>> PackedWeights<D> {
+    /// Packs the `rows × inner` matrix whose element is `weight(row, inner)`, in memory that `room` gives.
+    fn new<S: Simd>(
+        _: S,
+        rows: usize,
+        inner: usize,
+        room: impl FnOnce(usize) -> D,
+        weight: impl Fn(usize, usize) -> f32 + Sync,
+    ) -> Self {
         let count = inner.div_ceil(INNER_BLOCK);
         let step = inner.div_ceil(count);
         let blocks: Vec<_> = (0..count)
@@ -58,7 +65,7 @@ impl PackedWeights {
             .filter(|(from, to)| from < to)
             .collect();
         let panels = rows.div_ceil(S::TILE_ROWS);
-        let mut data = Scratch::take(panels * S::TILE_ROWS * inner);
+        let mut data = room(panels * S::TILE_ROWS * inner);
         let mut rest: &mut [f32] = &mut data;
         for &(from, to) in &blocks {
             let (block, after) = rest.split_at_mut(panels * S::TILE_ROWS * (to - from));
@@ -190,7 +197,13 @@ unsafe fn pack_tile<S: Simd>(
 }
 
 /// Stores the product of `weights` and the planes of `problem` in `out`, whose first element is the group's first output.
-fn multiply<S: Simd>(simd: S, problem: &PlaneProblem, weights: &PackedWeights, out: SharedOut, store: Store) {
+fn multiply<S: Simd, D: DerefMut<Target = [f32]> + Sync>(
+    simd: S,
+    problem: &PlaneProblem,
+    weights: &PackedWeights<D>,
+    out: SharedOut,
+    store: Store,
+) {
     let pixels = problem.grid.0 * problem.grid.1;
     let tiles = pixels.div_ceil(S::TILE_COLUMNS);
     let map = TileMap::new(simd, problem);
@@ -287,12 +300,29 @@ pub(in crate::kernel) unsafe fn product_part<S: Simd>(
     }
 }
 
+/// The weights of each group, packed for [`forward`] in memory that `room` gives.
+pub(super) fn packed<S: Simd, D: DerefMut<Target = [f32]>>(
+    simd: S,
+    geometry: &Geometry,
+    weight: &[f32],
+    room: impl Fn(usize) -> D,
+) -> Vec<PackedWeights<D>> {
+    let (inputs, outputs) = (geometry.group_inputs(), geometry.group_outputs());
+    let taps = geometry.kernel * geometry.kernel;
+    let of_group = |group: &[f32]| {
+        PackedWeights::new(simd, outputs, inputs * taps, &room, |row, inner| {
+            group[(row * inputs + inner % inputs) * taps + inner / inputs]
+        })
+    };
+    weight.chunks(outputs * inputs * taps).map(of_group).collect()
+}
+
 /// See [`super::forward_into`].
-pub(super) fn forward<S: Simd>(
+pub(super) fn forward<S: Simd, D: DerefMut<Target = [f32]> + Sync>(
     simd: S,
     geometry: &Geometry,
     input: &[f32],
-    weight: &[f32],
+    weights: &[PackedWeights<D>],
     output: &mut [f32],
 ) {
     let (height, width, stride) = (geometry.height, geometry.width, geometry.stride);
@@ -309,9 +339,9 @@ pub(super) fn forward<S: Simd>(
         (&split[..], (layout.rows, columns))
     };
     let channel_pitch = phases.len() * plane.0 * plane.1;
-    let (inputs, outputs, tap_count) = (geometry.group_inputs(), geometry.group_outputs(), taps.len());
+    let (inputs, outputs) = (geometry.group_inputs(), geometry.group_outputs());
     let out = SharedOut::new(output);
-    for group in 0..geometry.groups {
+    for (group, weights) in weights.iter().enumerate() {
         let problem = PlaneProblem {
             input: &source[group * inputs * channel_pitch..],
             image_pitch: geometry.in_channels * channel_pitch,
@@ -323,13 +353,9 @@ pub(super) fn forward<S: Simd>(
             grid,
             out_image_pitch: geometry.out_channels * grid.0 * grid.1,
         };
-        let group_weight = &weight[group * outputs * inputs * tap_count..];
-        let weights = PackedWeights::new(simd, outputs, inputs * tap_count, |row, inner| {
-            group_weight[(row * inputs + inner % inputs) * tap_count + inner / inputs]
-        });
         // SAFETY: the offset is that of the group's first output map; groups run one after another.
         let group_out = unsafe { out.offset(group * outputs * grid.0 * grid.1) };
-        multiply(simd, &problem, &weights, group_out, Store::Replace);
+        multiply(simd, &problem, weights, group_out, Store::Replace);
     }
 }
 
@@ -379,9 +405,11 @@ pub(super) fn input_gradient<S: Simd>(
                     out_image_pitch: geometry.in_channels * grid.0 * grid.1,
                 };
                 let group_weight = &weight[group * outputs * inputs * tap_count..];
-                let weights = PackedWeights::new(simd, inputs, outputs * taps.len(), |row, inner| {
-                    group_weight[((inner % outputs) * inputs + row) * tap_count + numbers[inner / outputs]]
-                });
+                let weights =
+                    PackedWeights::new(simd, inputs, outputs * taps.len(), Scratch::take, |row, inner| {
+                        group_weight
+                            [((inner % outputs) * inputs + row) * tap_count + numbers[inner / outputs]]
+                    });
                 // SAFETY: the offset is that of the group's first input map; groups run one after another.
                 let group_out = unsafe { out.offset(group * inputs * grid.0 * grid.1) };
                 multiply(simd, &problem, &weights, group_out, phase_store);

@@ -10,13 +10,16 @@
 //! Layouts: maps `[N, C, H, W]`, weights `[out, in / groups, k, k]`, bias `[out]`.
 
 mod depthwise;
+mod fixed;
 mod implicit;
 mod planes;
 mod weight_gradient;
 
+use super::memory::Scratch;
 use super::simd::dispatch;
 use super::winograd;
 use super::{Store, bias};
+pub use fixed::FixedWeights;
 pub(super) use implicit::product_part;
 use oxidet_graph::{Activation, Padding};
 
@@ -175,18 +178,23 @@ pub fn forward_into(
     if depthwise::fits(geometry) {
         dispatch!(simd => depthwise::forward(simd, geometry, input, weight, output));
     } else if winograd::pays(geometry) {
-        dispatch!(simd => winograd::forward(simd, geometry, input, weight, output));
+        dispatch!(simd => {
+            let weights = winograd::transformed(simd, geometry, weight, Scratch::take);
+            winograd::forward(simd, geometry, input, &weights, output);
+        });
     } else {
-        dispatch!(simd => implicit::forward(simd, geometry, input, weight, output));
+        dispatch!(simd => {
+            let weights = implicit::packed(simd, geometry, weight, Scratch::take);
+            implicit::forward(simd, geometry, input, &weights, output);
+        });
     }
+    finish(geometry, bias, activation, output);
+}
+
+fn finish(geometry: &Geometry, bias: Option<&[f32]>, activation: Option<Activation>, output: &mut [f32]) {
     if bias.is_some() || activation.is_some() {
-        bias::add_and_activate(
-            output,
-            geometry.out_channels,
-            geometry.out_height() * geometry.out_width(),
-            bias,
-            activation,
-        );
+        let pixels = geometry.out_height() * geometry.out_width();
+        bias::add_and_activate(output, geometry.out_channels, pixels, bias, activation);
     }
 }
 
