@@ -3,7 +3,7 @@
 use oxidet_vision::{Head, Preprocess};
 use serde::{Deserialize, Serialize};
 
-use crate::{Graph, NodeId, Op};
+use crate::{Graph, NodeId, Op, ShapeError};
 
 /// One output of the network: the map of raw predictions at one stride.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,6 +36,19 @@ impl Detector {
     /// The geometry of all heads, in output order.
     pub fn geometry(&self) -> Vec<Head> {
         self.heads.iter().map(|head| head.geometry.clone()).collect()
+    }
+
+    /// Candidate boxes of an image.
+    ///
+    /// # Errors
+    /// When the network does not fit its input size.
+    pub fn candidates(&self) -> Result<usize, ShapeError> {
+        let shapes = self.graph.shapes(self.preprocess.height, self.preprocess.width)?;
+        let of_head = |head: &DetectorHead| {
+            let shape = shapes[head.output.index()];
+            shape.height * shape.width * head.geometry.anchors.len()
+        };
+        Ok(self.heads.iter().map(of_head).sum())
     }
 
     /// The same detector around a graph made from its own, where `new_ids` says which node each old one has become.

@@ -21,6 +21,12 @@ pub fn step(amax: f32) -> f32 {
     amax.max(LEAST_AMAX) / LEVELS
 }
 
+/// A range that has this step.
+pub fn amax_of_step(of: f32) -> f32 {
+    let near = of * LEVELS;
+    [near, near.next_up(), near.next_down()].into_iter().find(|amax| step(*amax) == of).unwrap_or(near)
+}
+
 /// The step of each filter of a kernel `[out, in / groups, k, k]`.
 pub fn kernel_steps(kernel: &Tensor) -> Vec<f32> {
     let per_filter = kernel.data().len() / kernel.shape()[0];
@@ -191,6 +197,14 @@ mod tests {
         let want: Vec<f32> =
             codes.iter().enumerate().map(|(i, code)| f32::from(*code) * steps[i / 3]).collect();
         assert_eq!(rounded, want);
+    }
+
+    #[test]
+    fn a_step_leads_back_to_a_range_that_has_it() {
+        for at in 1..10_000u32 {
+            let amax = at as f32 * 0.017 + 1.0 / at as f32;
+            assert_eq!(step(amax_of_step(step(amax))), step(amax), "{amax}");
+        }
     }
 
     #[test]

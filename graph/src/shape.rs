@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use crate::{Graph, Op, Padding};
+use crate::{Detector, Graph, Op, Padding};
+
+/// Cells (height times width) of the largest map: four times those of the largest input.
+const MOST_CELLS: usize = 4 * Detector::MOST_PIXELS;
 
 /// Channels, height and width of one map (the batch axis is left out).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +52,12 @@ pub enum ShapeError {
         /// Padded width.
         width: usize,
     },
+    /// A map that fills any memory.
+    #[error("{node}: its map has more than {MOST_CELLS} cells")]
+    TooLarge {
+        /// Name of the node.
+        node: String,
+    },
     /// A gate that is not one cell a channel.
     #[error("{node}: its gate is {gate}, it must be one cell a channel")]
     Gate {
@@ -82,8 +91,13 @@ impl Graph {
             let input = |i: usize| shapes[node.inputs[i].index()];
             let windowed = |kernel, stride, padding: Padding| {
                 let map = input(0);
-                let (height, width) =
-                    (map.height + padding.top + padding.bottom, map.width + padding.left + padding.right);
+                let padded = |side: usize, before: usize, after: usize| {
+                    side.saturating_add(before).saturating_add(after)
+                };
+                let (height, width) = (
+                    padded(map.height, padding.top, padding.bottom),
+                    padded(map.width, padding.left, padding.right),
+                );
                 if height < kernel || width < kernel {
                     return Err(ShapeError::WindowTooLarge {
                         node: node.name.clone(),
@@ -98,7 +112,9 @@ impl Graph {
                 Op::Input { .. } => (height, width),
                 Op::Conv2d(conv) => windowed(conv.kernel, conv.stride, conv.padding)?,
                 Op::MaxPool(pool) => windowed(pool.kernel, pool.stride, pool.padding)?,
-                Op::Upsample { factor } => (input(0).height * factor, input(0).width * factor),
+                Op::Upsample { factor } => {
+                    (input(0).height.saturating_mul(factor), input(0).width.saturating_mul(factor))
+                }
                 Op::BatchNorm(_)
                 | Op::Activation(_)
                 | Op::ChannelSlice { .. }
@@ -123,6 +139,9 @@ impl Graph {
                     (first.height, first.width)
                 }
             };
+            if height.checked_mul(width).is_none_or(|cells| cells > MOST_CELLS) {
+                return Err(ShapeError::TooLarge { node: node.name.clone() });
+            }
             shapes.push(MapShape { channels: node.channels, height, width });
         }
         Ok(shapes)

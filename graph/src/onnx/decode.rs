@@ -9,6 +9,9 @@ use super::layers::value;
 use super::{BOXES, FloatType, SCORES, Writer};
 use crate::{Detector, MapShape};
 
+/// Name of a constant that has a number for each candidate.
+pub(super) const OF_EACH_CANDIDATE: &str = "box/x_scale";
+
 /// Appends the decoding; returns the number of candidate boxes B.
 pub(super) fn write(writer: &mut Writer, detector: &Detector, shapes: &[MapShape]) -> usize {
     let classes = detector.classes.len() as i64;

@@ -12,6 +12,7 @@ mod layers;
 mod metadata;
 mod nms;
 mod ranges;
+mod read;
 
 use oxidet_proto::onnx::{
     AttributeProto, DataType, Dim, GraphProto, IR_VERSION, ModelProto, NodeProto, OnnxError,
@@ -25,6 +26,7 @@ use crate::{Detector, Params, ParamsError, ShapeError, Tensor};
 pub use metadata::Metadata;
 pub use nms::{Cut, NmsTail, Suppression, cut};
 pub use ranges::{rounded_tensor, tensor_ranges};
+pub use read::read;
 
 /// Name of the model's input.
 pub const INPUT: &str = "Input";
@@ -158,13 +160,15 @@ pub fn write(detector: &Detector, params: &Params, options: &WriteOptions) -> Re
     let fixed = |size: usize| Dim::Fixed(size as i64);
     let sizes = nms::Sizes { batch, candidates, classes: detector.classes.len() };
     let outputs = nms::write(&mut graph, options.tail, &options.nms, options.score_bits, &sizes)?;
+    let mut metadata = Metadata::of(detector, options.nms).to_entries();
+    metadata.push(read::describe(detector));
     let sides = [fixed(preprocess.channels), fixed(preprocess.height), fixed(preprocess.width)];
     Ok(ModelProto {
         ir_version: IR_VERSION,
         producer_name: "oxidet".into(),
         producer_version: env!("CARGO_PKG_VERSION").into(),
         opset_import: vec![OperatorSetIdProto::standard(options.opset)],
-        metadata_props: Metadata::of(detector, options.nms).to_entries(),
+        metadata_props: metadata,
         graph: Some(GraphProto {
             name: detector.arch.clone(),
             node: graph.nodes,

@@ -9,7 +9,7 @@ use crate::{Activation, Conv2d, DetectorHead, GraphBuilder, MaxPool, Padding, Te
 
 const NMS: NmsConfig = NmsConfig { score_threshold: 0.001, iou_threshold: 0.5, top_k: 400, keep_top_k: 200 };
 
-fn detector() -> (Detector, Params) {
+pub(super) fn detector() -> (Detector, Params) {
     let conv = |filters, stride| Conv2d {
         filters,
         kernel: 3,
@@ -49,7 +49,7 @@ fn detector() -> (Detector, Params) {
     (detector, params)
 }
 
-fn options(opset: i64, batch: Batch, tail: NmsTail) -> WriteOptions {
+pub(super) fn options(opset: i64, batch: Batch, tail: NmsTail) -> WriteOptions {
     WriteOptions { opset, batch, tail, nms: NMS, score_bits: 3, float: FloatType::F32 }
 }
 
