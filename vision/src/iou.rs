@@ -55,6 +55,77 @@ fn ordered([x1, y1, x2, y2]: [f32; 4]) -> [f64; 4] {
     [x1.min(x2), y1.min(y2), x1.max(x2), y1.max(y2)].map(f64::from)
 }
 
+/// Boxes to compare others with, laid out so that many are compared at once.
+#[derive(Default)]
+pub(crate) struct BoxList {
+    boxes: Vec<NormBox>,
+    /// x1, y1, x2, y2 of all, ordered.
+    corners: [Vec<f32>; 4],
+    areas: Vec<f32>,
+}
+
+impl BoxList {
+    /// Boxes compared at once.
+    const LANES: usize = 16;
+    /// Below this share of the threshold an estimate in single precision is certain: its error is a few parts in a million.
+    const CERTAIN: f32 = 0.999;
+
+    pub(crate) fn clear(&mut self) {
+        self.boxes.clear();
+        self.corners.iter_mut().for_each(Vec::clear);
+        self.areas.clear();
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.boxes.len()
+    }
+
+    pub(crate) fn push(&mut self, new: NormBox) {
+        let ordered = ordered([new.x1, new.y1, new.x2, new.y2]).map(|corner| corner as f32);
+        self.boxes.push(new);
+        self.corners.iter_mut().zip(ordered).for_each(|(all, corner)| all.push(corner));
+        self.areas.push(area(ordered));
+    }
+
+    /// Whether [`iou`] of any of them with `other` is above `threshold`.
+    pub(crate) fn any_overlaps(&self, other: &NormBox, threshold: f32) -> bool {
+        let corners = ordered([other.x1, other.y1, other.x2, other.y2]).map(|corner| corner as f32);
+        let limit = threshold * Self::CERTAIN;
+        let is_above = |at: usize| iou(&self.boxes[at], other) > threshold;
+        let whole = self.len() / Self::LANES * Self::LANES;
+        (0..whole)
+            .step_by(Self::LANES)
+            .any(|at| self.may_overlap(at, corners, limit) && (at..at + Self::LANES).any(is_above))
+            || (whole..self.len()).any(is_above)
+    }
+
+    /// Whether one of [`LANES`](Self::LANES) boxes from `at` on may overlap `other` by `limit` or more; false is certain.
+    fn may_overlap(&self, at: usize, other: [f32; 4], limit: f32) -> bool {
+        let lanes = |values: &[f32]| -> [f32; Self::LANES] {
+            values[at..at + Self::LANES].try_into().expect("as many as there are lanes")
+        };
+        let [x1, y1, x2, y2] = [0, 1, 2, 3].map(|side| lanes(&self.corners[side]));
+        let (areas, other_area) = (lanes(&self.areas), area(other));
+        // These compile to one instruction, `f32::min` and `max` to several.
+        let less = |a: f32, b: f32| if a < b { a } else { b };
+        let more = |a: f32, b: f32| if a > b { a } else { b };
+        let mut may = false;
+        for lane in 0..Self::LANES {
+            let width = less(x2[lane], other[2]) - more(x1[lane], other[0]);
+            let height = less(y2[lane], other[3]) - more(y1[lane], other[1]);
+            let shared = width * height;
+            let is_below = shared < limit * (areas[lane] + other_area - shared);
+            // What is too large or too small for single precision is never below.
+            may |= (width > 0.0) & (height > 0.0) & !is_below;
+        }
+        may
+    }
+}
+
+fn area([x1, y1, x2, y2]: [f32; 4]) -> f32 {
+    (x2 - x1) * (y2 - y1)
+}
+
 /// Intersection over union of two (width, height) shapes centred at one point, in [0, 1].
 pub fn shape_iou(a: (f64, f64), b: (f64, f64)) -> f64 {
     let intersection = a.0.min(b.0) * a.1.min(b.1);
@@ -89,6 +160,38 @@ mod tests {
                 "{other:?}: {got} {want}"
             );
             assert_eq!(got, iou(&other, &unit));
+        }
+    }
+
+    #[test]
+    fn a_list_overlaps_when_one_of_it_does() {
+        let mut state = 7u64;
+        let mut random = move || {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (state >> 40) as f32 / (1u32 << 24) as f32
+        };
+        for scale in [1.0, 1e-30, 1e25] {
+            let mut list = BoxList::default();
+            let mut boxes = Vec::new();
+            for at in 0..300 {
+                let (x, y, w, h) = (random(), random(), random() * 0.3, random() * 0.3);
+                let new = b(x * scale, y * scale, (x + w) * scale, (y - h) * scale);
+                // The first share half of each, exactly; the last is no box.
+                let new = match at {
+                    0 => b(0.0, 0.0, scale, scale),
+                    1 => b(0.0, 0.0, scale, scale / 2.0),
+                    299 => b(0.0, scale, 0.0, 0.0),
+                    _ => new,
+                };
+                for threshold in [0.0, 0.3, 0.5, 0.9, f32::INFINITY] {
+                    let want = boxes.iter().any(|other| iou(other, &new) > threshold);
+                    assert_eq!(list.any_overlaps(&new, threshold), want, "{at} at {threshold}, {new:?}");
+                }
+                boxes.push(new);
+                list.push(new);
+            }
+            list.clear();
+            assert!(list.len() == 0 && !list.any_overlaps(&boxes[0], 0.0));
         }
     }
 

@@ -8,7 +8,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{NormBox, RawDetections, iou};
+use crate::iou::BoxList;
+use crate::{NormBox, RawDetections};
 
 /// Thresholds and caps.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -58,6 +59,7 @@ pub fn suppress(boxes: &[f32], scores: &[f32], classes: usize, config: &NmsConfi
         }
     }
     let mut kept = Vec::new();
+    let mut kept_of_class = BoxList::default();
     for (class, mut list) in passing.into_iter().enumerate() {
         // Best first; equal scores in candidate order. Ordering by both makes an unstable selection stable.
         let order = |a: &(f32, usize), b: &(f32, usize)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
@@ -66,13 +68,16 @@ pub fn suppress(boxes: &[f32], scores: &[f32], classes: usize, config: &NmsConfi
             list.truncate(config.top_k);
         }
         list.sort_unstable_by(order);
-        let first = kept.len();
+        kept_of_class.clear();
         for (score, candidate) in list {
             let [x1, y1, x2, y2] = boxes[candidate * 4..][..4] else { unreachable!("four corners per box") };
             let bbox = NormBox { x1, y1, x2, y2 };
-            let overlaps = |better: &Detection| iou(&better.bbox, &bbox) > config.iou_threshold;
             // Only the best `keep_top_k` of a class can be among the best of all.
-            if kept.len() - first < config.keep_top_k && !kept[first..].iter().any(overlaps) {
+            if kept_of_class.len() == config.keep_top_k {
+                break;
+            }
+            if !kept_of_class.any_overlaps(&bbox, config.iou_threshold) {
+                kept_of_class.push(bbox);
                 kept.push(Detection { class, score, bbox });
             }
         }
@@ -89,6 +94,7 @@ pub fn suppress(boxes: &[f32], scores: &[f32], classes: usize, config: &NmsConfi
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::iou;
 
     const CONFIG: NmsConfig =
         NmsConfig { score_threshold: 0.1, iou_threshold: 0.5, top_k: 400, keep_top_k: 200 };
