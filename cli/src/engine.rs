@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::thread;
 
 use clap::{Args, ValueEnum};
 use oxidet_proto::manifest::Precision;
 use oxidet_runtime::{
     Artifact, Backend, Cpu, Device, Engine, EngineOptions, OnnxRuntime, PrepareError, Profile, TensorRt,
+    Tract,
 };
 
 use oxidet_runtime::tensorrt::PlanFacts;
@@ -18,8 +20,8 @@ use crate::files;
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "What runs an exported model (docs/runtime.md)")]
 pub struct EngineArgs {
-    /// Program that computes: cpu is built in; onnxruntime and tensorrt are libraries that are looked for [default: cpu, and tensorrt
-    /// for .engine files]
+    /// Program that computes: cpu and tract are built in (cpu is faster, with models that oxidet exported); onnxruntime and tensorrt are
+    /// libraries that are looked for [default: cpu, and tensorrt for .engine files]
     #[arg(long, value_name = "BACKEND")]
     backend: Option<BackendName>,
     /// Where: cpu, cuda, tensorrt (an NVIDIA GPU through a TensorRT engine) or dla; cuda:1 is the second GPU [default: cpu, and tensorrt
@@ -54,6 +56,7 @@ pub struct EngineArgs {
 pub enum BackendName {
     #[default]
     Cpu,
+    Tract,
     Onnxruntime,
     Tensorrt,
 }
@@ -143,6 +146,7 @@ impl EngineArgs {
     pub fn backend(&self) -> Box<dyn Backend> {
         match self.backend_name() {
             BackendName::Cpu => Box::new(Cpu),
+            BackendName::Tract => Box::new(Tract),
             BackendName::Onnxruntime => Box::new(OnnxRuntime::new(self.ort_lib.clone())),
             BackendName::Tensorrt => Box::new(TensorRt::new()),
         }
@@ -152,9 +156,17 @@ impl EngineArgs {
     fn device(&self) -> Device {
         let default = match self.backend_name() {
             BackendName::Tensorrt => Device::TensorRt(0),
-            BackendName::Cpu | BackendName::Onnxruntime => Device::Cpu,
+            BackendName::Cpu | BackendName::Tract | BackendName::Onnxruntime => Device::Cpu,
         };
         self.device.unwrap_or(default)
+    }
+
+    /// As many images as are computed fastest together.
+    pub fn images_at_once(&self) -> usize {
+        match self.device() {
+            Device::Cpu => self.threads.map_or_else(processor_cores, usize::from),
+            Device::Cuda(_) | Device::TensorRt(_) | Device::Dla(_) => self.profile.unwrap_or_default().opt,
+        }
     }
 
     /// Its name. A device that only one has is enough to name it.
@@ -233,6 +245,10 @@ impl EngineArgs {
     }
 }
 
+fn processor_cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// A model that does not run as asked.
 pub fn failure(path: &Path, error: &PrepareError) -> Failure {
     Failure::data(format!("{}: {error}", path.display()))
@@ -258,7 +274,7 @@ mod tests {
         };
         assert_eq!("onnxruntime/cuda:1/fp16".parse(), Ok(way));
         assert_eq!(EngineArgs::default().with(way).describe(), "onnxruntime cuda:1 fp16");
-        assert!("onnxruntime/cuda/fp16/x".parse::<Way>().is_err() && "tract".parse::<Way>().is_err());
+        assert!("onnxruntime/cuda/fp16/x".parse::<Way>().is_err() && "torch".parse::<Way>().is_err());
         assert_eq!(profile("1, 4,16"), Ok(Profile { min: 1, opt: 4, max: 16 }));
         for wrong in ["1,4", "4,1,16", "0,1,1", "a,b,c"] {
             assert!(profile(wrong).is_err(), "{wrong}");

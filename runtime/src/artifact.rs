@@ -1,6 +1,7 @@
 //! A model file, read and made ready for a backend.
 
-use oxidet_graph::onnx::{Cut, Metadata, NmsTail, Suppression, cut};
+use oxidet_graph::onnx::{Batch, Cut, FloatType, Metadata, NmsTail, Suppression, WriteOptions, cut, read};
+use oxidet_graph::{Detector, Params};
 use oxidet_proto::container::{self, ContainerError, Kind, Passphrase, Sniffed};
 use oxidet_proto::onnx::tensor_shape_proto::{Dimension, Value};
 use oxidet_proto::onnx::{
@@ -124,6 +125,25 @@ impl Artifact {
     /// The model whose two outputs are boxes and scores; see [`cut`].
     pub(crate) fn model(&self) -> &ModelProto {
         &self.model
+    }
+
+    /// The network, where the model is what oxidet writes of it in single precision, quantised or not.
+    pub(crate) fn network(&self) -> Option<(Detector, Params)> {
+        let suppression = self.suppression?;
+        let batch = match self.signature.batch {
+            None => Batch::Dynamic,
+            Some(images) => Batch::Static(u32::try_from(images).ok()?),
+        };
+        let options = WriteOptions {
+            opset: self.opset(),
+            batch,
+            tail: suppression.tail,
+            nms: suppression.nms,
+            // Of the node, which is cut off.
+            score_bits: 0,
+            float: FloatType::F32,
+        };
+        read(&self.model, &options)
     }
 
     /// Whether a tensor of [`Artifact::model`] is one of the file, too; see [`Cut::added`].

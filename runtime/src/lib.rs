@@ -18,7 +18,7 @@ mod options;
 mod taps;
 
 pub use artifact::{Artifact, ArtifactError};
-pub use backend::cpu::{Cpu, Selection};
+pub use backend::cpu::{Cpu, Selection, Tract};
 pub use backend::onnxruntime::{Library, OnnxRuntime};
 pub use backend::tensorrt::{self, TensorRt};
 pub use backend::{Backend, Capabilities, Engine, PrepareError, Session, Signature, Unavailable};

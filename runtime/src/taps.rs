@@ -4,7 +4,8 @@ use oxidet_proto::onnx::{DataType, ModelProto, ValueInfoProto};
 use oxidet_vision::NetworkError;
 use tract_onnx::prelude::*;
 
-use crate::backend::cpu::{Plan, failed, guarded, parse, plan};
+use crate::backend::cpu::failed;
+use crate::backend::cpu::tract::{Plan, guarded, parse, plan};
 use crate::{Artifact, PrepareError, Signature};
 
 /// A model that shows what it computes on the way, for one image at a time. Threads can share it.

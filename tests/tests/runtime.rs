@@ -1,23 +1,26 @@
 //! An exported model computes what its checkpoint computes, and broken models are errors.
 
+use oxidet_compute::Executor;
 use oxidet_exporter::{Differences, ExportRequest, Tolerance, export};
 use oxidet_graph::onnx::{Batch, FloatType, NmsTail, Suppression};
 use oxidet_graph::{Checkpoint, Op, ParamKind};
 use oxidet_proto::container::{KdfParams, Kind, Passphrase, RANDOM_LEN, seal};
-use oxidet_runtime::{Artifact, ArtifactError, Backend, Cpu, EngineOptions, Session};
+use oxidet_runtime::{Artifact, ArtifactError, Backend, Cpu, EngineOptions, Session, Tract};
 use oxidet_tests::{NMS, checkpoint, exported, images, request};
-use oxidet_trainer::interp::Executor;
 use oxidet_vision::{Network, RawDetections};
 
 fn session(onnx: &[u8]) -> Box<dyn Session> {
+    session_of(&Cpu, onnx)
+}
+
+fn session_of(backend: &dyn Backend, onnx: &[u8]) -> Box<dyn Session> {
     let artifact = Artifact::load(onnx, None).expect("the model is sound");
-    Cpu.prepare(&artifact, &EngineOptions::default())
-        .and_then(|engine| engine.session())
-        .expect("the backend runs it")
+    let engine = backend.prepare(&artifact, &EngineOptions::default());
+    engine.and_then(|engine| engine.session()).expect("the backend runs it")
 }
 
 #[test]
-fn the_cpu_backend_agrees_with_the_checkpoint() {
+fn the_backends_agree_with_the_checkpoint() {
     for (arch, nlayers, activation, channels) in [
         ("cspdarknet_tiny", 0, "", 3),
         ("cspdarknet_tiny_3l", 0, "mish", 1),
@@ -30,20 +33,23 @@ fn the_cpu_backend_agrees_with_the_checkpoint() {
         let checkpoint = checkpoint(arch, nlayers, activation, channels);
         let mut reference = Executor::new(&checkpoint.detector, &checkpoint.params).unwrap();
         for batch in [Batch::Dynamic, Batch::Static(2)] {
-            let mut session = session(&exported(&checkpoint, 12, batch).onnx);
-            for count in [1, 3] {
-                let input = images(&checkpoint, count);
-                let (mut want, mut got) = (RawDetections::default(), RawDetections::default());
-                reference.run(&input, count, &mut want).unwrap();
-                session.run(&input, count, &mut got).unwrap();
-                assert_eq!((got.batch, got.candidates, got.classes), (count, want.candidates, 3));
-                for (got, want) in
-                    got.boxes.iter().zip(&want.boxes).chain(got.scores.iter().zip(&want.scores))
-                {
-                    assert!(
-                        (got - want).abs() <= 1e-4 * (1.0 + want.abs()),
-                        "{arch} {batch:?}: {got} {want}"
-                    );
+            let onnx = exported(&checkpoint, 12, batch).onnx;
+            let sessions = [("cpu", session(&onnx)), ("tract", session_of(&Tract, &onnx))];
+            for (backend, mut session) in sessions {
+                for count in [1, 3] {
+                    let input = images(&checkpoint, count);
+                    let (mut want, mut got) = (RawDetections::default(), RawDetections::default());
+                    reference.run(&input, count, &mut want).unwrap();
+                    session.run(&input, count, &mut got).unwrap();
+                    assert_eq!((got.batch, got.candidates, got.classes), (count, want.candidates, 3));
+                    let is_near = |(got, want): (&f32, &f32)| (got - want).abs() <= 1e-4 * (1.0 + want.abs());
+                    let mut all =
+                        got.boxes.iter().zip(&want.boxes).chain(got.scores.iter().zip(&want.scores));
+                    assert!(all.all(is_near), "{arch} {batch:?} {backend}");
+                    // The same kernels, batch for batch.
+                    if backend == "cpu" && batch == Batch::Dynamic {
+                        assert_eq!(got, want, "{arch}");
+                    }
                 }
             }
         }

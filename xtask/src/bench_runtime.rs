@@ -12,7 +12,7 @@ use oxidet_graph::Checkpoint;
 use oxidet_graph::onnx::{Batch, FloatType, NmsTail};
 use oxidet_proto::manifest::Precision;
 use oxidet_runtime::{
-    Backend, Benchmark, Cpu, EngineOptions, Inference, Model, OnnxRuntime, Outputs, Source,
+    Backend, Benchmark, Cpu, EngineOptions, Inference, Measured, Model, OnnxRuntime, Outputs, Source,
 };
 use oxidet_trainer::checkpoint_file::read_checkpoint;
 use oxidet_trainer::data::list_images;
@@ -69,9 +69,10 @@ pub fn run(args: &Args) -> Result<()> {
     let (mut end_to_end, mut backends) = (Vec::new(), Vec::new());
     for name in &args.models {
         let onnx = exported(name)?;
-        let row = Contest { args, name, onnx: &onnx, images: &images, library: &library }.run()?;
-        println!("{row}");
-        end_to_end.push(row);
+        for row in (Contest { args, name, onnx: &onnx, images: &images, library: &library }).run()? {
+            println!("{row}");
+            end_to_end.push(row);
+        }
         let row = beside_onnxruntime(args, name, &onnx, &images, &library)?;
         println!("{row}");
         backends.push(row);
@@ -137,21 +138,29 @@ struct Theirs {
 }
 
 impl Contest<'_> {
-    fn run(&self) -> Result<Value> {
+    /// A row for ONNX Runtime, the peer's own, and one for the cpu backend.
+    fn run(&self) -> Result<Vec<Value>> {
         let dir = tempfile::tempdir()?;
         let model_file = dir.path().join("model.onnx");
         fs::write(&model_file, self.onnx)?;
-        let mut model = self.model()?;
-        let preprocess = &model.preprocess;
+        let backends: [&dyn Backend; 2] = [&OnnxRuntime::new(Some(self.library.to_owned())), &Cpu];
+        let options = EngineOptions { threads: Some(self.args.threads), ..EngineOptions::default() };
+        let mut models = Vec::new();
+        for backend in backends {
+            models.push((backend.name(), Model::load(self.onnx, None, backend, &options)?, Vec::new()));
+        }
+        let preprocess = &models[0].1.preprocess;
         let job = dir.path().join("job.json");
         let description = json!({
             "model": model_file, "images": self.images, "output": dir.path().join("theirs.jsonl"), "threads": self.args.threads,
             "width": preprocess.width, "height": preprocess.height, "mean": preprocess.mean, "nms": NMS,
         });
         fs::write(&job, description.to_string())?;
-        let (mut ours, mut theirs, mut stages) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut theirs, mut stages) = (Vec::new(), Vec::new());
         for _ in 0..self.args.rounds {
-            ours.push(self.ours(&mut model, &dir.path().join("ours.jsonl"))?);
+            for (_, model, times) in &mut models {
+                times.push(self.ours(model, &dir.path().join("ours.jsonl"))?);
+            }
             let output = Command::new(&self.args.peer)
                 .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/peers/detect.py"))
                 .arg(&job)
@@ -162,21 +171,19 @@ impl Contest<'_> {
             stages = report.stages_ms;
         }
         let rate = |seconds: f64| self.images.len() as f64 / seconds;
-        let (ours, theirs) = (rate(median(ours)), rate(median(theirs)));
-        Ok(json!({
-            "model": self.name, "images_per_second": ours, "peer_images_per_second": theirs, "ratio": ours / theirs,
-            "peer_stages_ms": stages,
-        }))
-    }
-
-    fn model(&self) -> Result<Model> {
-        let backend = OnnxRuntime::new(Some(self.library.to_owned()));
-        let options = EngineOptions { threads: Some(self.args.threads), ..EngineOptions::default() };
-        Ok(Model::load(self.onnx, None, &backend, &options)?)
+        let theirs = rate(median(theirs));
+        let row = |(backend, _, times): (&str, Model, Vec<f64>)| {
+            let ours = rate(median(times));
+            json!({
+                "model": self.name, "backend": backend, "images_per_second": ours, "peer_images_per_second": theirs,
+                "ratio": ours / theirs, "peer_stages_ms": stages,
+            })
+        };
+        Ok(models.into_iter().map(row).collect())
     }
 
     fn ours(&self, model: &mut Model, output: &Path) -> Result<f64> {
-        let inference = Inference { threshold: NMS.score_threshold, batch_size: 1 };
+        let inference = Inference { threshold: NMS.score_threshold, batch_size: self.args.threads };
         let mut out = BufWriter::new(File::create(output)?);
         let mut write = |paths: &[PathBuf]| {
             inference.run(model, Source::Files(paths.to_vec()), &Outputs::default(), &mut |detected| {
@@ -205,14 +212,16 @@ fn beside_onnxruntime(
 ) -> Result<Value> {
     let options = EngineOptions { threads: Some(args.threads), ..EngineOptions::default() };
     let benchmark = Benchmark { batch_size: 1, warm_up: 2, iterations: images.len().min(20) };
-    let milliseconds = |backend: &dyn Backend| -> Result<f64> {
+    let measured = |backend: &dyn Backend| -> Result<Measured> {
         let mut model = Model::load(onnx, None, backend, &options)?;
-        let measured = benchmark.run(&mut model, images, &mut || true)?;
-        Ok(measured.context("nobody stops it")?.network.p50_ms)
+        benchmark.run(&mut model, images, &mut || true)?.context("nobody stops it")
     };
-    let theirs = milliseconds(&OnnxRuntime::new(Some(library.to_owned())))?;
-    let ours = milliseconds(&Cpu)?;
-    Ok(json!({ "model": name, "cpu_ms": ours, "onnxruntime_ms": theirs, "ratio": theirs / ours }))
+    let theirs = measured(&OnnxRuntime::new(Some(library.to_owned())))?.network.p50_ms;
+    let ours = measured(&Cpu)?;
+    Ok(json!({
+        "model": name, "cpu_ms": ours.network.p50_ms, "onnxruntime_ms": theirs, "ratio": theirs / ours.network.p50_ms,
+        "suppress_ms": ours.suppress.p50_ms,
+    }))
 }
 
 /// Suppression of 22,743 boxes of 80 classes, one thread on both sides.

@@ -59,7 +59,7 @@ pub struct InferenceArgs {
     /// Leave out objects with a lower score; between 0 and 1
     #[arg(short = 't', long, value_name = "SCORE", default_value_t = 0.3, value_parser = threshold)]
     threshold: f32,
-    /// Images per batch [default: eval_config.batch_size of the spec, or 1]
+    /// Images per batch [default: eval_config.batch_size of the spec, or of files one for each thread, or 1]
     #[arg(short = 'b', long = "batch_size", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     batch_size: Option<u16>,
     /// Of standard input: y4m (ffmpeg -f yuv4mpegpipe), or the bare pixels rgb24, bgr24, gray or gray16le (ffmpeg -f rawvideo
@@ -100,10 +100,8 @@ pub fn run(args: &InferenceArgs) -> Result<(), Failure> {
         let spec = args.spec.as_deref().map(|path| spec::read(path, Verb::Inference, false)).transpose()?;
         let mut model =
             model::open(&args.model, args.key.passphrase()?.as_ref(), spec.as_ref(), &args.engine)?;
-        let of_spec = spec.map_or(1, |spec| spec.eval().batch_size as usize);
-        let batch_size = args.batch_size.map_or(of_spec, usize::from);
-        let inference = Inference { threshold: args.threshold, batch_size };
-        let source = if args.images == Path::new(STANDARD) {
+        let inference = Inference { threshold: args.threshold, batch_size: args.batch_size(spec.as_ref()) };
+        let source = if args.is_stream() {
             let stdin = Box::new(BufReader::new(io::stdin()));
             let frames = Frames::new(stdin, format, model.preprocess.depth);
             Source::Frames(frames.map_err(InferenceError::from)?)
@@ -151,6 +149,20 @@ pub fn run(args: &InferenceArgs) -> Result<(), Failure> {
 }
 
 impl InferenceArgs {
+    fn is_stream(&self) -> bool {
+        self.images == Path::new(STANDARD)
+    }
+
+    /// Frames of a stream do not wait for others unless they are told to.
+    fn batch_size(&self, spec: Option<&Checked>) -> usize {
+        match (self.batch_size, spec) {
+            (Some(size), _) => size.into(),
+            (None, Some(spec)) => spec.eval().batch_size as usize,
+            (None, None) if self.is_stream() => 1,
+            (None, None) => self.engine.images_at_once(),
+        }
+    }
+
     fn frame_format(&self) -> Result<FrameFormat, Failure> {
         if self.format == "y4m" {
             return Ok(FrameFormat::Y4m);

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use oxidet_calib::disagreement;
+use oxidet_compute::Executor;
 use oxidet_exporter::{
     Differences, ExportRequest, Exported, Select, Target, Tolerance, Verification, Written, check_quantizers,
     export, verify, without_quantizers,
@@ -13,15 +14,14 @@ use oxidet_graph::{Checkpoint, nms_from_spec};
 use oxidet_proto::container::{self, KdfParams, Kind, Passphrase};
 use oxidet_proto::lint::Checked;
 use oxidet_proto::manifest::{Calibration, MANIFEST_FILE, Manifest, Precision};
-use oxidet_runtime::{Artifact, Selection};
-use oxidet_trainer::interp::Executor;
+use oxidet_runtime::{Artifact, Backend, EngineOptions, Selection, Tract};
 use oxidet_vision::{Network, Picture, Preprocess, RawDetections};
 
 use super::bundle::{Bundle, is_encrypted};
 use crate::console;
 use crate::data::DataArgs;
 use crate::demo::scene;
-use crate::engine::EngineArgs;
+use crate::engine;
 use crate::exit::Failure;
 use crate::files::{self, Staged};
 use crate::model;
@@ -101,7 +101,11 @@ impl ExportJob<'_> {
         let bug = |error: &dyn fmt::Display| Failure::bug(error.to_string());
         let inputs = samples(self.spec, &self.checkpoint.detector.preprocess);
         let beside = |artifact: &Artifact, checkpoint: &Checkpoint| -> Result<Verification, Failure> {
-            let mut exported = model::session(path, &*EngineArgs::default().prepare(path, artifact)?)?;
+            // By its nodes: the kernels that made the checkpoint would find that they agree with themselves.
+            let prepared = Tract.prepare(artifact, &EngineOptions::default());
+            let mut exported = prepared
+                .and_then(|prepared| prepared.session())
+                .map_err(|error| engine::failure(path, &error))?;
             let mut reference =
                 Executor::new(&checkpoint.detector, &checkpoint.params).map_err(|e| bug(&e))?;
             let suppression = *artifact

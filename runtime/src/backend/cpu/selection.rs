@@ -4,7 +4,8 @@
 use oxidet_vision::{NetworkError, RawDetections};
 use tract_onnx::prelude::*;
 
-use super::{Plan, failed, guarded, parse, plan, raw_detections, values};
+use super::failed;
+use super::tract::{Plan, guarded, parse, plan, raw_detections, values};
 use crate::{Artifact, PrepareError, Signature};
 
 /// A whole model, node included.

@@ -7,6 +7,7 @@ use oxidet_vision::{Network, NetworkError, RawDetections};
 use super::OrtEngine;
 use crate::backend::batches::{Limits, in_batches};
 use crate::backend::{Session, Signature};
+use crate::{Device, Profile};
 
 /// A session of ONNX Runtime, for one thread.
 pub struct OrtRunner {
@@ -17,7 +18,12 @@ pub struct OrtRunner {
 
 impl OrtRunner {
     pub fn new(session: OrtSession, engine: &OrtEngine) -> Self {
-        let limits = Limits::of(&engine.signature, engine.profile());
+        // On the processor it is fastest image by image.
+        let profile = match engine.options.device {
+            Device::Cpu => Some(Profile::default()),
+            Device::Cuda(_) | Device::TensorRt(_) | Device::Dla(_) => engine.profile(),
+        };
+        let limits = Limits::of(&engine.signature, profile);
         Self { session, signature: engine.signature.clone(), limits }
     }
 }
