@@ -1,6 +1,6 @@
 //! Running a model over images and counting what its tensors hold.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -153,27 +153,28 @@ impl Measured {
     /// batch norms folded.
     ///
     /// The method chooses the ranges of its layers, but not of all. Images fill their range, gates and what is decoded from the heads
-    /// rarely reach the ends of theirs, and these are what counts: they keep their largest value.
-    ///
-    /// Entropy cares for the many small values and can clip the few large ones that objects are made of, so with it no range is smaller than
-    /// the one with the smallest square error.
+    /// rarely reach the ends of theirs, and these are what counts: they keep their largest value. What a head reads is large where an
+    /// object is, and entropy, which cares for the many small values, would clip that: there the square error decides.
     pub fn ranges(&self, method: Method, detector: &Detector) -> Vec<(String, f32)> {
         let graph = &detector.graph;
         let heads: Vec<NodeId> = detector.heads.iter().map(|head| head.output).collect();
-        let keeps_all = |id: NodeId| match graph.node(id).op {
-            Op::Input { .. } | Op::Activation(Activation::Sigmoid) => true,
-            _ => heads.contains(&id),
-        };
-        let chosen: BTreeSet<&str> =
-            graph.ids().filter(|id| !keeps_all(*id)).map(|id| rounded_tensor(graph, id)).collect();
-        let amax = |histogram: &Histogram| match method {
-            Method::Entropy => Method::Entropy.amax(histogram).max(Method::Mse.amax(histogram)),
-            method => method.amax(histogram),
-        };
+        let read_by_head = |id| heads.iter().any(|head| graph.node(*head).inputs.contains(&id));
+        let chosen: BTreeMap<&str, Method> = graph
+            .ids()
+            .map(|id| {
+                let method = match graph.node(id).op {
+                    Op::Input { .. } | Op::Activation(Activation::Sigmoid) => Method::MinMax,
+                    _ if heads.contains(&id) => Method::MinMax,
+                    _ if method == Method::Entropy && read_by_head(id) => Method::Mse,
+                    _ => method,
+                };
+                (rounded_tensor(graph, id), method)
+            })
+            .collect();
         let of = |(name, histogram): &(String, Histogram)| {
-            let is_chosen = chosen.contains(name.as_str());
-            (name.clone(), if is_chosen { amax(histogram) } else { histogram.max() })
+            let method = chosen.get(name.as_str()).copied().unwrap_or(Method::MinMax);
+            (name.clone(), method.amax(histogram))
         };
-        self.tensors.iter().map(of).collect()
+        self.tensors.par_iter().map(of).collect()
     }
 }

@@ -35,7 +35,7 @@ pub struct CalibrationArgs {
     /// Images per batch; only the product counts, and how a tensorfile is written
     #[arg(long = "batch_size", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     batch_size: Option<u32>,
-    /// How ranges are chosen: entropy, minmax, mse or percentile (percentile:99.99) [default: entropy]
+    /// How ranges are chosen: entropy, minmax, mse or percentile (percentile:99.99) [default: mse]
     #[arg(long, value_name = "METHOD")]
     method: Option<Method>,
     /// Draws the images [default: 0]
@@ -108,14 +108,7 @@ impl CalibrationArgs {
     ) -> Result<Calibration, Failure> {
         let float_layers = self.float_layers(&checkpoint.detector.graph)?;
         let inputs = self.inputs(&checkpoint.detector.preprocess, spec)?;
-        Calibration::measure(
-            checkpoint,
-            spec,
-            tail,
-            self.method.unwrap_or(Method::Entropy),
-            inputs,
-            float_layers,
-        )
+        Calibration::measure(checkpoint, spec, tail, self.method.unwrap_or(Method::Mse), inputs, float_layers)
     }
 
     fn batch_size(&self) -> usize {
