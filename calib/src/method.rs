@@ -144,7 +144,8 @@ fn entropy(counts: &[u64]) -> Option<usize> {
             let (from, to) = (start + group * width, start + (group + 1) * width);
             let upper = if group + 1 == GROUPS { end } else { to };
             let bins = filled[to] - filled[from] + newly_filled(from, to);
-            let level = if bins > 0.0 { (sums[upper] - sums[from]) / bins } else { 0.0 };
+            // A whole number of counts, as theirs.
+            let level = if bins > 0.0 { ((sums[upper] - sums[from]) / bins).floor() } else { 0.0 };
             let p =
                 sums[to] - sums[from] + outside(from, to) - taken * bins + SMOOTHING * (width as f64 - bins);
             (level, p)
@@ -270,7 +271,7 @@ mod tests {
             let upper = if group + 1 == GROUPS { kept.len() } else { to };
             let filled = p[from..to].iter().filter(|count| **count > 0.0).count();
             if filled > 0 {
-                q[from..to].fill(kept[from..upper].iter().sum::<f64>() / filled as f64);
+                q[from..to].fill((kept[from..upper].iter().sum::<f64>() / filled as f64).floor());
             }
         }
         let smoothed = |values: Vec<f64>| -> Vec<f64> {

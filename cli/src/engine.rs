@@ -161,10 +161,11 @@ impl EngineArgs {
         self.device.unwrap_or(default)
     }
 
-    /// As many images as are computed fastest together.
+    /// As many images as are computed fastest together, within reason.
     pub fn images_at_once(&self) -> usize {
         match self.device() {
-            Device::Cpu => self.threads.map_or_else(processor_cores, usize::from),
+            Device::Cpu if self.backend_name() == BackendName::Onnxruntime => 1,
+            Device::Cpu => self.threads.map_or_else(processor_cores, usize::from).min(8),
             Device::Cuda(_) | Device::TensorRt(_) | Device::Dla(_) => self.profile.unwrap_or_default().opt,
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use oxidet_graph::quantization::{QuantizedMaps, RangeError, fake_quantize_kernel};
 use oxidet_graph::{
-    Detector, Graph, MapShape, NodeId, Op, ParamKind, Params, ParamsError, ShapeError, Tensor, pass,
+    Conv2d, Detector, Graph, MapShape, NodeId, Op, ParamKind, Params, ParamsError, ShapeError, Tensor, pass,
 };
 use oxidet_vision::{Network, NetworkError, RawDetections, decode};
 
@@ -40,6 +40,12 @@ pub enum ExecutorError {
         node: String,
         /// Why not.
         source: max_pool::GeometryError,
+    },
+    /// What only training has, behind something that keeps it from being folded away.
+    #[error("{node}: a batch norm or stochastic depth that cannot be folded into a convolution")]
+    Training {
+        /// Name of the node.
+        node: String,
     },
     /// A quantiser without a range.
     #[error(transparent)]
@@ -102,15 +108,32 @@ impl Executor {
         let outputs: Vec<NodeId> = detector.heads.iter().map(|head| head.output).collect();
         let steps = plan(&detector.graph, &outputs);
         let (slots, buffers) = assign_slots(&steps, &shapes);
-        let kernels = steps.iter().map(|step| match step.kind {
-            Kind::Conv { node, .. } => {
-                let name = ParamKind::Kernel.of(&detector.graph.node(node).name);
-                let kernel = params.remove(&name).ok_or(ParamsError::Missing(name))?;
-                Ok(Some(FixedWeights::new(kernel.into_data())))
-            }
-            _ => Ok(None),
-        });
-        let kernels = kernels.collect::<Result<_, ParamsError>>()?;
+        let is_quantized = ranges.iter().any(Option::is_some);
+        let mut kernels = Vec::with_capacity(steps.len());
+        for step in &steps {
+            let named = |id: NodeId| detector.graph.node(id).name.clone();
+            let shape = shapes[step.inputs.first().copied().unwrap_or(step.output).index()];
+            kernels.push(match step.kind {
+                Kind::Conv { batch_norm: Some(norm), .. } => {
+                    return Err(ExecutorError::Training { node: named(norm.node) });
+                }
+                Kind::DropPath { .. } => return Err(ExecutorError::Training { node: named(step.output) }),
+                Kind::Conv { node, conv, .. } => {
+                    let geometry = geometry(shape, &conv)
+                        .map_err(|source| ExecutorError::Conv { node: named(node), source })?;
+                    let name = ParamKind::Kernel.of(&named(node));
+                    let kernel = params.remove(&name).ok_or(ParamsError::Missing(name))?;
+                    let geometry = if is_quantized { geometry.direct() } else { geometry };
+                    Some(FixedWeights::new(geometry, kernel.into_data()))
+                }
+                Kind::MaxPool(pool) => {
+                    max_pool::Geometry::new(shape.channels, shape.height, shape.width, &pool)
+                        .map_err(|source| ExecutorError::MaxPool { node: named(step.output), source })?;
+                    None
+                }
+                _ => None,
+            });
+        }
         Ok(Self::of(Arc::new(Program { detector, params, kernels, ranges, steps, shapes, slots, buffers })))
     }
 
@@ -161,10 +184,6 @@ impl Executor {
         Ok(())
     }
 
-    fn is_quantized(&self) -> bool {
-        self.program.ranges.iter().any(Option::is_some)
-    }
-
     fn outputs<'a>(&'a self, images: &'a [f32], batch: usize) -> Vec<&'a [f32]> {
         self.program.detector.heads.iter().map(|head| self.map(head.output, images, batch)).collect()
     }
@@ -194,21 +213,12 @@ impl Executor {
                     true => Some(self.program.params.of(name(node), ParamKind::Bias)?.data()),
                     false => None,
                 };
-                let MapShape { channels, height, width } = shape(0);
-                let side = settings.kernel;
-                let geometry = conv::Geometry::new(
-                    [batch, channels, height, width],
-                    [settings.filters, channels / settings.groups, side, side],
-                    settings.stride,
-                    settings.padding,
-                    settings.groups,
-                )
-                .map_err(|source| ExecutorError::Conv { node: name(node).to_owned(), source })?;
-                let geometry = if self.is_quantized() { geometry.direct() } else { geometry };
                 let kernel = self.program.kernels[index].as_ref().expect("every convolution has one");
-                kernel.forward_into(&geometry, input(0), bias, activation, output);
+                kernel.forward_into(batch, input(0), bias, activation, output);
             }
-            Kind::Conv { batch_norm: Some(_), .. } => unreachable!("a batch norm that fuses has been folded"),
+            Kind::Conv { batch_norm: Some(_), .. } | Kind::DropPath { .. } => {
+                unreachable!("refused when the executor was made")
+            }
             Kind::BatchNorm { norm, activation } => {
                 let of = |kind| self.program.params.of(name(norm.node), kind).map(Tensor::data);
                 let settings = batch_norm::Normalization {
@@ -256,7 +266,6 @@ impl Executor {
             }
             Kind::GlobalAveragePool => global_average::forward_into(input(0), output),
             Kind::Scale => scale::forward_into(input(0), input(1), output),
-            Kind::DropPath { .. } => unreachable!("stochastic depth is left out when batch norms are folded"),
         }
         Ok(())
     }
@@ -271,6 +280,13 @@ impl Network for Executor {
         decode(&maps, &self.program.detector.geometry(), height, width, batch, classes, out);
         Ok(())
     }
+}
+
+/// A convolution of one image's map.
+fn geometry(map: MapShape, conv: &Conv2d) -> Result<conv::Geometry, conv::GeometryError> {
+    let input = [1, map.channels, map.height, map.width];
+    let weight = [conv.filters, map.channels / conv.groups, conv.kernel, conv.kernel];
+    conv::Geometry::new(input, weight, conv.stride, conv.padding, conv.groups)
 }
 
 /// Rounds the kernels that are quantised. Returns the range of every quantiser, by node.

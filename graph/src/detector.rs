@@ -121,7 +121,8 @@ impl Detector {
             .map_err(|error| error.to_string())?;
         for head in &self.heads {
             let (map, stride) = (shapes[head.output.index()], head.geometry.stride);
-            if (map.height * stride, map.width * stride) != (self.preprocess.height, self.preprocess.width) {
+            let sides = (map.height.checked_mul(stride), map.width.checked_mul(stride));
+            if sides != (Some(self.preprocess.height), Some(self.preprocess.width)) {
                 return Err(format!(
                     "head `{}` does not have stride {stride}",
                     self.graph.node(head.output).name

@@ -4,8 +4,8 @@ use std::fmt;
 
 use crate::{Detector, Graph, Op, Padding};
 
-/// Cells (height times width) of the largest map: four times those of the largest input.
-const MOST_CELLS: usize = 4 * Detector::MOST_PIXELS;
+/// Values of the largest map of an image: 64 channels of the largest input. Beyond, maps fill any memory.
+const MOST_VALUES: usize = 64 * Detector::MOST_PIXELS;
 
 /// Channels, height and width of one map (the batch axis is left out).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +53,7 @@ pub enum ShapeError {
         width: usize,
     },
     /// A map that fills any memory.
-    #[error("{node}: its map has more than {MOST_CELLS} cells")]
+    #[error("{node}: its map has more than {MOST_VALUES} values")]
     TooLarge {
         /// Name of the node.
         node: String,
@@ -139,7 +139,8 @@ impl Graph {
                     (first.height, first.width)
                 }
             };
-            if height.checked_mul(width).is_none_or(|cells| cells > MOST_CELLS) {
+            let values = height.checked_mul(width).and_then(|cells| cells.checked_mul(node.channels));
+            if values.is_none_or(|values| values > MOST_VALUES) {
                 return Err(ShapeError::TooLarge { node: node.name.clone() });
             }
             shapes.push(MapShape { channels: node.channels, height, width });

@@ -127,6 +127,11 @@ impl Artifact {
         &self.model
     }
 
+    /// Whether the `cpu` backend computes the model with our own kernels: it is what oxidet writes of the network that it describes.
+    pub fn is_own(&self) -> bool {
+        self.network().is_some()
+    }
+
     /// The network, where the model is what oxidet writes of it in single precision, quantised or not.
     pub(crate) fn network(&self) -> Option<(Detector, Params)> {
         let suppression = self.suppression?;

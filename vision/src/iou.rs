@@ -70,6 +70,9 @@ impl BoxList {
     /// Below this share of the threshold an estimate in single precision is certain: its error is a few parts in a million.
     const CERTAIN: f32 = 0.999;
 
+    /// Areas far above the smallest numbers of single precision.
+    const SMALL: f32 = 1e-30;
+
     pub(crate) fn clear(&mut self) {
         self.boxes.clear();
         self.corners.iter_mut().for_each(Vec::clear);
@@ -92,7 +95,8 @@ impl BoxList {
         let corners = ordered([other.x1, other.y1, other.x2, other.y2]).map(|corner| corner as f32);
         let limit = threshold * Self::CERTAIN;
         let is_above = |at: usize| iou(&self.boxes[at], other) > threshold;
-        let whole = self.len() / Self::LANES * Self::LANES;
+        // Boxes apart overlap by 0, which is above a negative threshold.
+        let whole = if threshold < 0.0 { 0 } else { self.len() / Self::LANES * Self::LANES };
         (0..whole)
             .step_by(Self::LANES)
             .any(|at| self.may_overlap(at, corners, limit) && (at..at + Self::LANES).any(is_above))
@@ -114,8 +118,9 @@ impl BoxList {
             let width = less(x2[lane], other[2]) - more(x1[lane], other[0]);
             let height = less(y2[lane], other[3]) - more(y1[lane], other[1]);
             let shared = width * height;
-            let is_below = shared < limit * (areas[lane] + other_area - shared);
-            // What is too large or too small for single precision is never below.
+            let union = areas[lane] + other_area - shared;
+            // What is too large or too small for single precision is never certain.
+            let is_below = (shared < limit * union) & (union > Self::SMALL) & (union < f32::INFINITY);
             may |= (width > 0.0) & (height > 0.0) & !is_below;
         }
         may
@@ -170,7 +175,7 @@ mod tests {
             state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
             (state >> 40) as f32 / (1u32 << 24) as f32
         };
-        for scale in [1.0, 1e-30, 1e25] {
+        for scale in [1.0, 1e-16, 1e-30, 2e19, 1e25] {
             let mut list = BoxList::default();
             let mut boxes = Vec::new();
             for at in 0..300 {
@@ -183,7 +188,7 @@ mod tests {
                     299 => b(0.0, scale, 0.0, 0.0),
                     _ => new,
                 };
-                for threshold in [0.0, 0.3, 0.5, 0.9, f32::INFINITY] {
+                for threshold in [-0.5, 0.0, 0.3, 0.5, 0.9, f32::INFINITY] {
                     let want = boxes.iter().any(|other| iou(other, &new) > threshold);
                     assert_eq!(list.any_overlaps(&new, threshold), want, "{at} at {threshold}, {new:?}");
                 }
@@ -191,7 +196,7 @@ mod tests {
                 list.push(new);
             }
             list.clear();
-            assert!(list.len() == 0 && !list.any_overlaps(&boxes[0], 0.0));
+            assert!(list.len() == 0 && !list.any_overlaps(&boxes[0], -1.0));
         }
     }
 

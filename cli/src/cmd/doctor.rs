@@ -153,6 +153,10 @@ fn facts(artifact: &Artifact, encrypted: bool) -> Vec<(&'static str, String)> {
     vec![
         ("kind", format!("{kind}, opset {}", artifact.opset())),
         (
+            "cpu backend",
+            (if artifact.is_own() { "our own kernels" } else { "tract, by its nodes" }).to_owned(),
+        ),
+        (
             "input",
             format!("{batch} images of {}x{}x{}", signature.channels, signature.height, signature.width),
         ),

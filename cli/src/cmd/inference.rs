@@ -59,7 +59,8 @@ pub struct InferenceArgs {
     /// Leave out objects with a lower score; between 0 and 1
     #[arg(short = 't', long, value_name = "SCORE", default_value_t = 0.3, value_parser = threshold)]
     threshold: f32,
-    /// Images per batch [default: eval_config.batch_size of the spec, or of files one for each thread, or 1]
+    /// Images per batch [default: eval_config.batch_size of the spec, or of files one for each thread, at most 8; 1
+    /// for streams and ONNX Runtime]
     #[arg(short = 'b', long = "batch_size", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     batch_size: Option<u16>,
     /// Of standard input: y4m (ffmpeg -f yuv4mpegpipe), or the bare pixels rgb24, bgr24, gray or gray16le (ffmpeg -f rawvideo

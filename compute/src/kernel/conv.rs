@@ -108,7 +108,11 @@ impl Geometry {
         if group_channels.checked_mul(groups) != Some(in_channels) || out_channels % groups != 0 {
             return Err(GeometryError::Channels { channels: in_channels, weight, groups });
         }
-        if height + padding.top + padding.bottom < kernel || width + padding.left + padding.right < kernel {
+        let padded =
+            |side: usize, before: usize, after: usize| side.saturating_add(before).saturating_add(after);
+        if padded(height, padding.top, padding.bottom) < kernel
+            || padded(width, padding.left, padding.right) < kernel
+        {
             return Err(GeometryError::WindowTooLarge { kernel, height, width, padding });
         }
         let direct = false;

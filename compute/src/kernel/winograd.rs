@@ -28,9 +28,6 @@ const BLOCK_BYTES: usize = 4 << 20;
 /// Tiles in a block, at least: fewer do not repay reading the weights.
 const BLOCK_TILES: usize = 128;
 
-/// Fewer tiles do not repay transforming the weights.
-const LEAST_TILES: usize = 20;
-
 /// Whether `geometry` is computed this way: where it is the faster one, unless it is to be computed directly or
 /// `OXIDET_WINOGRAD=0` is in the environment.
 pub(super) fn pays(geometry: &Geometry) -> bool {
@@ -40,13 +37,11 @@ pub(super) fn pays(geometry: &Geometry) -> bool {
         && is_faster(geometry)
 }
 
-/// 3×3 with stride and padding 1, and enough tiles and channels to repay the transforms.
+/// 3×3 with stride and padding 1, and enough channels to repay the transforms.
 fn is_faster(geometry: &Geometry) -> bool {
     let Geometry { kernel, stride, padding, groups, in_channels, out_channels, .. } = *geometry;
-    let tiles = geometry.batch * geometry.height.div_ceil(4) * geometry.width.div_ceil(4);
     kernel == 3
         && stride == 1
-        && tiles >= LEAST_TILES
         && groups == 1
         && padding == Padding::all(1)
         && in_channels.min(out_channels) >= 48

@@ -4,8 +4,9 @@
 //! the model and left it. So it counts only if writing the network again gives the same model, node for node and weight for weight.
 
 use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 
-use oxidet_proto::onnx::{GraphProto, ModelProto, StringStringEntryProto};
+use oxidet_proto::onnx::{GraphProto, ModelProto, StringStringEntryProto, TensorProto};
 use serde::{Deserialize, Serialize};
 
 use super::{Metadata, WriteOptions, cut, decode, write};
@@ -48,9 +49,13 @@ pub fn read(model: &ModelProto, options: &WriteOptions) -> Option<(Detector, Par
         preprocess: metadata.preprocess,
     };
     detector.validate().ok()?;
-    let params = params(&detector, found)?;
     // Before anything is made of a size that nothing but the description says.
-    let candidates = floats(found, decode::OF_EACH_CANDIDATE)?.len();
+    if detector.graph.nodes().len() > found.node.len() + 1 {
+        return None;
+    }
+    let constants = constants(found)?;
+    let params = params(&detector, &constants)?;
+    let candidates = constants.get(decode::OF_EACH_CANDIDATE)?.to_f32s().ok()?.len();
     if detector.candidates().ok()? != candidates {
         return None;
     }
@@ -59,22 +64,32 @@ pub fn read(model: &ModelProto, options: &WriteOptions) -> Option<(Detector, Par
     (again == *found).then_some((detector, params))
 }
 
-fn params(detector: &Detector, graph: &GraphProto) -> Option<Params> {
+/// The constants of a graph by name. None of a graph in which two values have one name: who reads it cannot know which is meant.
+fn constants(graph: &GraphProto) -> Option<HashMap<&str, &TensorProto>> {
+    let inputs = graph.input.iter().map(|input| &input.name);
+    let made = graph.node.iter().flat_map(|node| &node.output);
+    let constants = graph.initializer.iter().map(|tensor| &tensor.name);
+    let mut names = HashSet::new();
+    if !inputs.chain(made).chain(constants).all(|name| names.insert(name)) {
+        return None;
+    }
+    Some(graph.initializer.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect())
+}
+
+fn params(detector: &Detector, constants: &HashMap<&str, &TensorProto>) -> Option<Params> {
+    let floats = |name: &str| constants.get(name)?.to_f32s().ok();
     let read = |ParamSpec { name, layer, kind, shape }: ParamSpec| {
         let data = match kind {
             ParamKind::Amax => {
-                let [step] = floats(graph, &format!("{layer}/scale"))?[..] else { return None };
+                let [step] = floats(&format!("{layer}/scale"))?[..] else { return None };
                 vec![amax_of_step(step)]
             }
-            _ => floats(graph, &name)?,
+            _ => floats(&name)?,
         };
-        (data.len() == shape.iter().product::<usize>()).then(|| (name, Tensor::new(shape, data)))
+        let len = shape.iter().try_fold(1usize, |len, side| len.checked_mul(*side))?;
+        (data.len() == len).then(|| (name, Tensor::new(shape, data)))
     };
     detector.graph.param_specs().into_iter().map(read).collect()
-}
-
-fn floats(graph: &GraphProto, name: &str) -> Option<Vec<f32>> {
-    graph.initializer.iter().find(|tensor| tensor.name == name)?.to_f32s().ok()
 }
 
 #[cfg(test)]
@@ -127,13 +142,32 @@ mod tests {
         assert!(read(&model, &WriteOptions { float: FloatType::F16, ..options }).is_none());
     }
 
-    /// A description alone must not make anything large.
+    #[test]
+    fn a_name_means_one_value() {
+        let options = options(13, Batch::Dynamic, NmsTail::Batched);
+        let mut model = written(&options);
+        let graph = model.graph.as_mut().unwrap();
+        graph.initializer.push(graph.initializer[0].clone());
+        assert_eq!(read(&model, &options), None);
+    }
+
+    /// A description alone must not make anything large, nor be taken for what the nodes do not say.
     #[test]
     fn sizes_of_a_description_are_checked_first() {
         let options = options(13, Batch::Dynamic, NmsTail::Batched);
         let mut model = written(&options);
-        let entry = model.metadata_props.iter_mut().find(|entry| entry.key == "preprocess").unwrap();
-        entry.value = entry.value.replace("16", "4096").replace("8", "4096");
-        assert_eq!(read(&model, &options), None);
+        for (key, from, to) in [
+            ("preprocess", "16", "4096"),
+            ("heads", "\"stride\":4", "\"stride\":9223372036854775812"),
+            ("network", "\"filters\":4", "\"filters\":6148914691236517206"),
+            ("network", "\"factor\":2", "\"factor\":9223372036854775810"),
+        ] {
+            let whole = model.clone();
+            let entry = model.metadata_props.iter_mut().find(|entry| entry.key == key).unwrap();
+            assert!(entry.value.contains(from), "{}", entry.value);
+            entry.value = entry.value.replace(from, to);
+            assert_eq!(read(&model, &options), None, "{key}");
+            model = whole;
+        }
     }
 }

@@ -119,7 +119,11 @@ impl ExportJob<'_> {
             let mut written = Written { network: &mut *exported, suppression, select };
             verify(&mut reference, &mut written, &inputs, &request.nms).map_err(|e| bug(&e))
         };
-        let written = beside(&model::read_artifact(path, passphrase)?, self.checkpoint)?;
+        let artifact = model::read_artifact(path, passphrase)?;
+        if self.float == FloatType::F32 && !artifact.is_own() {
+            return Err(Failure::bug("the model is not what it says of its network"));
+        }
+        let written = beside(&artifact, self.checkpoint)?;
         if !self.checkpoint.detector.graph.is_quantized() {
             return Ok(Verified { float: written, int8: None });
         }

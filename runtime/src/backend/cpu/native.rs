@@ -7,17 +7,16 @@ use oxidet_vision::{Network, NetworkError, RawDetections};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::Artifact;
-use crate::backend::batches::{Limits, in_batches};
 use crate::backend::{Engine, PrepareError, Session, Signature};
 
 /// A model whose network is known.
 pub struct NativeEngine(NativeSession);
 
 impl NativeEngine {
-    /// None where the artifact is not just what oxidet writes.
+    /// None where the artifact is not just what oxidet writes, or of layers that the kernels do not compute.
     pub fn new(artifact: &Artifact, threads: usize) -> Result<Option<Self>, String> {
         let Some((detector, params)) = artifact.network() else { return Ok(None) };
-        let executor = Executor::new(&detector, &params).map_err(|error| error.to_string())?;
+        let Ok(executor) = Executor::new(&detector, &params) else { return Ok(None) };
         let pool =
             ThreadPoolBuilder::new().num_threads(threads).build().map_err(|error| error.to_string())?;
         Ok(Some(Self(NativeSession {
@@ -49,10 +48,7 @@ impl Session for NativeSession {}
 
 impl Network for NativeSession {
     fn run(&mut self, input: &[f32], batch: usize, out: &mut RawDetections) -> Result<(), NetworkError> {
-        let Self { executor, pool, signature } = self;
-        let limits = Limits::of(signature, None);
-        in_batches(signature, limits, input, batch, out, |images, batch, out| {
-            pool.install(|| executor.run(images, batch, out)).map_err(|error| error.to_string())
-        })
+        // Whatever batch the model fixes: the executor takes any.
+        self.pool.install(|| self.executor.run(input, batch, out))
     }
 }

@@ -1,6 +1,6 @@
 //! Models that are run by their nodes, with tract.
 //!
-//! A plan is made for one image, or for the batch that the model fixes; a batch of several runs one image on each thread. Float16 layers
+//! A plan is made for one image, or for the batch that the model fixes; a batch of as many as there are threads runs one on each. Float16 layers
 //! are computed in single precision and rounded; see [`half`].
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -52,9 +52,9 @@ struct TractSession {
     plan: Plan,
     signature: Signature,
     limits: Limits,
-    /// For one batch of the plan's.
+    /// For fewer batches of the plan's than there are threads.
     all_threads: Executor,
-    /// For more.
+    /// For as many, or more.
     single_threads: Vec<Executor>,
 }
 
@@ -63,7 +63,9 @@ impl Session for TractSession {}
 impl Network for TractSession {
     fn run(&mut self, input: &[f32], batch: usize, out: &mut RawDetections) -> Result<(), NetworkError> {
         let Self { plan, signature, limits, all_threads, single_threads } = self;
-        let workers = if limits.hold(batch) { slice::from_mut(all_threads) } else { &mut single_threads[..] };
+        let plans = batch.div_ceil(signature.batch.unwrap_or(1));
+        let workers =
+            if plans < single_threads.len() { slice::from_mut(all_threads) } else { &mut single_threads[..] };
         side_by_side(workers, (signature, *limits), input, batch, out, |executor, images, batch, out| {
             run(plan, signature, executor, images, batch, out)
         })
