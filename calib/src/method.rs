@@ -150,18 +150,16 @@ fn entropy(counts: &[u64]) -> Option<usize> {
                 sums[to] - sums[from] + outside(from, to) - taken * bins + SMOOTHING * (width as f64 - bins);
             (level, p)
         };
-        let mut bins_of_q = 0;
-        let mut sum_of_q = 0.0;
-        for (level, _) in (0..GROUPS).map(group).filter(|(level, _)| *level > 0.0) {
-            bins_of_q += width;
-            sum_of_q += level * width as f64;
-        }
+        let groups: [(f64, f64); GROUPS] = std::array::from_fn(group);
+        let levels = || groups.iter().map(|(level, _)| *level).filter(|level| *level > 0.0);
+        let bins_of_q = levels().count() * width;
         if bins_of_q == 0 {
             return f64::INFINITY;
         }
+        let sum_of_q = levels().sum::<f64>() * width as f64;
         let taken_of_q = SMOOTHING * (size - bins_of_q) as f64 / bins_of_q as f64;
         let mut p_log_q = 0.0;
-        for (level, p) in (0..GROUPS).map(group) {
+        for (level, p) in groups {
             p_log_q += p * if level > 0.0 { (level - taken_of_q).ln() } else { SMOOTHING.ln() };
         }
         let left_over = filled[end] - filled[grouped] + newly_filled(grouped, end);

@@ -32,7 +32,16 @@ pub fn run(args: &Args) -> Result<()> {
     let output = emulated(&program).arg("doctor").output()?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     println!("{}", String::from_utf8_lossy(&output.stdout));
-    cargo(&["test", "--package", "oxidet-vision", "--package", "oxidet-runtime", "--lib"])
+    cargo(&[
+        "test",
+        "--package",
+        "oxidet-vision",
+        "--package",
+        "oxidet-compute",
+        "--package",
+        "oxidet-runtime",
+        "--lib",
+    ])
 }
 
 fn emulated(program: &Path) -> Command {

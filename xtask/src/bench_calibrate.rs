@@ -12,6 +12,7 @@ use oxidet_trainer::checkpoint_file::read_checkpoint;
 use oxidet_trainer::data::{list_images, read_picture};
 use oxidet_trainer::net::init_params;
 use oxidet_vision::NmsConfig;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::bench_train::network;
@@ -142,7 +143,7 @@ fn calibrate(detector: &Detector, params: &Params, images: &[PathBuf]) -> Result
     let start = Instant::now();
     let load = |at: usize| tensor(detector, &images[at]);
     let measured = measure(detector, params, (NmsTail::Batched, &NMS), images.len(), load, |_| {})?;
-    let tensors = measured.tensors().iter().map(|(name, histogram)| Tensor {
+    let tensors = measured.tensors().par_iter().map(|(name, histogram)| Tensor {
         name: name.clone(),
         width: histogram.width(),
         counts: histogram.counts().to_vec(),
