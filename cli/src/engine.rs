@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::thread;
 
 use clap::{Args, ValueEnum};
 use oxidet_proto::manifest::Precision;
@@ -11,6 +10,7 @@ use oxidet_runtime::{
     Tract,
 };
 
+use oxidet_runtime::processor_cores;
 use oxidet_runtime::tensorrt::PlanFacts;
 
 use crate::exit::Failure;
@@ -244,10 +244,6 @@ impl EngineArgs {
             None => Ok(()),
         }
     }
-}
-
-fn processor_cores() -> usize {
-    thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// A model that does not run as asked.

@@ -4,7 +4,7 @@ mod batches;
 pub mod cpu;
 mod engine_digest;
 pub mod onnxruntime;
-mod processor;
+pub(crate) mod processor;
 pub mod tensorrt;
 
 use std::path::PathBuf;

@@ -9,11 +9,10 @@ mod output;
 mod pipeline;
 mod source;
 
-use std::thread;
-
 use oxidet_vision::{Detection, NmsConfig, PxBox, RawDetections};
 
 use crate::Model;
+use crate::backend::processor;
 use crate::model::detections;
 
 pub use error::InferenceError;
@@ -71,7 +70,7 @@ impl Inference {
         let keeps_pictures = outputs.pictures.is_some();
         let Model { network, classes, preprocess, nms } = model;
         let finish = |item, image, raw: &RawDetections| self.finish(item, image, raw, nms, classes, outputs);
-        let workers = thread::available_parallelism().map_or(1, usize::from);
+        let workers = processor::cores();
         let batches = source.batches(preprocess, self.batch_size.max(1), keeps_pictures);
         pipeline::run(batches, workers, &mut **network, &finish, &mut |detected| {
             summary.images += 1;

@@ -20,6 +20,7 @@ mod taps;
 pub use artifact::{Artifact, ArtifactError};
 pub use backend::cpu::{Cpu, Selection, Tract};
 pub use backend::onnxruntime::{Library, OnnxRuntime};
+pub use backend::processor::cores as processor_cores;
 pub use backend::tensorrt::{self, TensorRt};
 pub use backend::{Backend, Capabilities, Engine, PrepareError, Session, Signature, Unavailable};
 pub use benchmark::{Benchmark, Measured, Times};

@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::process::Command;
-use std::thread;
 
 use serde::Serialize;
+
+use crate::backend::processor;
 
 /// What a figure of speed has to be read beside.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -34,7 +35,7 @@ impl Machine {
         });
         Self {
             processor,
-            cores: thread::available_parallelism().map_or(1, usize::from),
+            cores: processor::cores(),
             platform: format!("{} {}", std::env::consts::ARCH, std::env::consts::OS),
             board,
             power_mode,

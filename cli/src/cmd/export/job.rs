@@ -102,10 +102,10 @@ impl ExportJob<'_> {
         let inputs = samples(self.spec, &self.checkpoint.detector.preprocess);
         let beside = |artifact: &Artifact, checkpoint: &Checkpoint| -> Result<Verification, Failure> {
             // By its nodes: the kernels that made the checkpoint would find that they agree with themselves.
-            let prepared = Tract.prepare(artifact, &EngineOptions::default());
-            let mut exported = prepared
-                .and_then(|prepared| prepared.session())
+            let prepared = Tract
+                .prepare(artifact, &EngineOptions::default())
                 .map_err(|error| engine::failure(path, &error))?;
+            let mut exported = model::session(path, &*prepared)?;
             let mut reference =
                 Executor::new(&checkpoint.detector, &checkpoint.params).map_err(|e| bug(&e))?;
             let suppression = *artifact
