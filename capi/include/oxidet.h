@@ -1,4 +1,4 @@
-/* Detecting objects with a model that oxidet exported (.onnx or .etlt).
+/* Detecting objects with a model that oxidet exported (.onnx or .etlt), or an engine that it built (.engine, with its .json beside it).
  *
  * Link with liboxidet.so. Every function that can fail returns a status; oxidet_last_error() says in words what went
  * wrong in the last call of this thread. A detector is for one thread at a time. capi/examples/detect.c shows all of it. */
@@ -25,8 +25,8 @@ typedef struct oxidet_detector oxidet_detector;
 
 /* How to run a model. Zero is the default of every field. */
 typedef struct oxidet_options {
-    const char *backend;     /* "cpu" (default) or "onnxruntime" */
-    const char *device;      /* "cpu" (default), "cuda" or "tensorrt", the last two for backend "onnxruntime" */
+    const char *backend;     /* "cpu" (default), "onnxruntime" or "tensorrt" */
+    const char *device;      /* "cpu", "cuda" or "tensorrt"; NULL: "tensorrt" of the backend of that name, "cpu" of others */
     uint32_t device_index;   /* which GPU */
     uint32_t threads;        /* 0: one for each core */
     const char *key;         /* passphrase of an encrypted model */

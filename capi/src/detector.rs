@@ -2,14 +2,18 @@
 
 use std::ffi::{CString, c_char};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use oxidet_proto::container::Passphrase;
-use oxidet_runtime::{ArtifactError, Backend, Cpu, Device, EngineOptions, LoadError, Model, OnnxRuntime};
+use oxidet_runtime::{
+    ArtifactError, Backend, Cpu, Device, EngineOptions, EngineRecord, LoadError, Model, OnnxRuntime, TensorRt,
+};
 use oxidet_vision::{Detection, Picture, PxBox};
 
 use crate::status::Failed;
 use crate::text;
+
+const TENSORRT: &str = "tensorrt";
 
 /// `oxidet_options`
 #[repr(C)]
@@ -57,11 +61,15 @@ impl Asked {
         let backend: Box<dyn Backend> = match backend {
             None | Some("cpu") => Box::new(Cpu),
             Some("onnxruntime") => Box::new(OnnxRuntime::new(library.map(PathBuf::from))),
+            Some(TENSORRT) => Box::new(TensorRt::new()),
             Some(other) => {
-                return Err(Failed::usage(format!("there is no backend {other:?}: cpu, onnxruntime")));
+                return Err(Failed::usage(format!(
+                    "there is no backend {other:?}: cpu, onnxruntime, tensorrt"
+                )));
             }
         };
         let device = match device {
+            None if backend.name() == TENSORRT => Device::TensorRt(options.device_index),
             None | Some("cpu") => Device::Cpu,
             Some("cuda") => Device::Cuda(options.device_index),
             Some("tensorrt") => Device::TensorRt(options.device_index),
@@ -91,7 +99,18 @@ impl Detector {
         let Asked { backend, engine, passphrase } = unsafe { Asked::read(options)? };
         let bytes = fs::read(path).map_err(|error| Failed::data(format!("{path}: {error}")))?;
         backend.probe_device(engine.device).map_err(|error| Failed::environment(error.to_string()))?;
-        let model = Model::load(&bytes, passphrase.as_ref(), &*backend, &engine).map_err(|error| {
+        let record = EngineRecord::path(Path::new(path));
+        let opened = if backend.name() == TENSORRT && record.exists() {
+            let name = record.to_string_lossy();
+            let text =
+                fs::read_to_string(&record).map_err(|error| Failed::data(format!("{name}: {error}")))?;
+            let record =
+                EngineRecord::parse(&name, &text).map_err(|error| Failed::data(error.to_string()))?;
+            Model::load_engine(&bytes, &record, &TensorRt::new(), &engine)
+        } else {
+            Model::load(&bytes, passphrase.as_ref(), &*backend, &engine)
+        };
+        let model = opened.map_err(|error| {
             let text = format!("{path}: {error}");
             match error {
                 LoadError::Artifact(ArtifactError::NeedsKey) => Failed::usage(text),

@@ -6,8 +6,8 @@ use std::str::FromStr;
 use clap::{Args, ValueEnum};
 use oxidet_proto::manifest::Precision;
 use oxidet_runtime::{
-    Artifact, Backend, Cpu, Device, Engine, EngineOptions, OnnxRuntime, PrepareError, Profile, TensorRt,
-    Tract,
+    Artifact, Backend, Cpu, Device, Engine, EngineOptions, EngineRecord, Model, OnnxRuntime, PrepareError,
+    Profile, TensorRt, Tract,
 };
 
 use oxidet_runtime::processor_cores;
@@ -210,6 +210,20 @@ impl EngineArgs {
 
     /// Opens an engine that is built already. `path` is for messages.
     pub fn open_plan(&self, path: &Path, plan: &[u8], classes: usize) -> Result<Box<dyn Engine>, Failure> {
+        let (backend, options) = self.tensorrt(path)?;
+        let facts = PlanFacts { classes, suppression: None, built: None };
+        backend.load(plan, &facts, &options).map_err(|error| failure(path, &error))
+    }
+
+    /// The same of an engine with a record.
+    pub fn open_recorded(&self, path: &Path, plan: &[u8], record: &EngineRecord) -> Result<Model, Failure> {
+        let (backend, options) = self.tensorrt(path)?;
+        Model::load_engine(plan, record, &backend, &options)
+            .map_err(|error| Failure::data(format!("{}: {error}", path.display())))
+    }
+
+    /// What runs an engine.
+    fn tensorrt(&self, path: &Path) -> Result<(TensorRt, EngineOptions), Failure> {
         if self.backend.is_some_and(|backend| backend != BackendName::Tensorrt) {
             return Err(Failure::usage(format!(
                 "{}: a TensorRT engine, which --backend tensorrt runs and no other",
@@ -224,8 +238,7 @@ impl EngineArgs {
             plugins: self.plugins.clone(),
             ..EngineOptions::default()
         };
-        let facts = PlanFacts { classes, suppression: None };
-        backend.load(plan, &facts, &options).map_err(|error| failure(path, &error))
+        Ok((backend, options))
     }
 
     /// Refuses options about engines where there is none: a checkpoint runs in this program.

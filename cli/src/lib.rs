@@ -15,6 +15,7 @@ mod console;
 mod data;
 mod demo;
 mod engine;
+mod engine_file;
 mod exit;
 mod file_plan;
 mod files;

@@ -5,8 +5,9 @@ use std::path::Path;
 use oxidet_graph::{nms_from_spec, preprocess_from_spec};
 use oxidet_proto::container::{self, Kind, Passphrase, Sniffed};
 use oxidet_proto::lint::Checked;
-use oxidet_runtime::{Artifact, ArtifactError, Engine, Model};
+use oxidet_runtime::{Artifact, ArtifactError, Engine, EngineRecord, Model};
 use oxidet_vision::{Network, Preprocess};
+use zeroize::Zeroizing;
 
 use crate::console;
 use crate::engine::{self, EngineArgs};
@@ -85,20 +86,28 @@ fn open_artifact(
 }
 
 /// Whether a file is called as TensorRT's engines are. Their bytes are known to TensorRT alone.
-fn is_engine(path: &Path) -> bool {
+pub fn is_engine(path: &Path) -> bool {
     let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
     ["engine", "plan", "trt"].contains(&extension.as_str())
 }
 
 fn open_engine(path: &Path, spec: Option<&Checked>, engine: &EngineArgs) -> Result<Model, Failure> {
+    let plan = files::read(path)?;
+    if let Some(record) = engine_record(path)? {
+        let model = engine.open_recorded(path, &plan, &record)?;
+        let nms = spec.map_or(model.nms, |spec| nms_from_spec(spec.nms()));
+        return Ok(Model { nms, ..model });
+    }
     let Some(spec) = spec else {
         return Err(Failure::usage(format!(
-            "{}: an engine does not say what its classes are, how images are fed to it and how to suppress; give the spec (-e)",
-            path.display()
+            "{}: an engine does not say what its classes are, how images are fed to it and how to suppress, and there is no {} of \
+             gen_trt_engine to say it; give the spec (-e)",
+            path.display(),
+            EngineRecord::path(path).display()
         )));
     };
     let (classes, preprocess) = (spec.classes().names().to_vec(), preprocess_from_spec(spec.augmentation()));
-    let opened = engine.open_plan(path, &files::read(path)?, classes.len())?;
+    let opened = engine.open_plan(path, &plan, classes.len())?;
     let signature = opened.signature();
     let size = (signature.channels, signature.height, signature.width);
     let expected = (preprocess.channels, preprocess.height, preprocess.width);
@@ -113,12 +122,32 @@ fn open_engine(path: &Path, spec: Option<&Checked>, engine: &EngineArgs) -> Resu
     Ok(Model { network: session(path, &*opened)?, classes, preprocess, nms: nms_from_spec(spec.nms()) })
 }
 
+/// The record beside an engine, if there is one.
+pub fn engine_record(engine: &Path) -> Result<Option<EngineRecord>, Failure> {
+    let path = EngineRecord::path(engine);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let record = EngineRecord::parse(&path.to_string_lossy(), &files::read_text(&path)?);
+    record.map(Some).map_err(|error| Failure::data(error.to_string()))
+}
+
 fn says_too_little(path: &Path) -> Failure {
     Failure::usage(format!(
         "{}: not exported by oxidet, so the model does not say what its classes are, how images are fed to it and how to suppress; give \
          the spec it was trained with (-e)",
         path.display()
     ))
+}
+
+/// An exported model in the clear.
+pub fn read_onnx(path: &Path, passphrase: Option<&Passphrase>) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let bytes = files::read(path)?;
+    match (container::sniff(&bytes), passphrase) {
+        (Sniffed::Oxidet { .. }, Some(passphrase)) => container::open(Kind::Onnx, &bytes, passphrase)
+            .map_err(|error| Failure::data(format!("{}: {error}", path.display()))),
+        _ => Ok(Zeroizing::new(bytes)),
+    }
 }
 
 /// Reads an exported model.

@@ -118,6 +118,11 @@ impl Artifact {
         has_half(&self.model)
     }
 
+    /// Whether the model is an engine of TensorRT that ONNX Runtime has built (`EPContext`), and no network.
+    pub fn holds_engine(&self) -> bool {
+        self.nodes().any(|node| node.op_type == "EPContext")
+    }
+
     fn nodes(&self) -> impl Iterator<Item = &NodeProto> {
         self.model.graph.iter().flat_map(|graph| &graph.node)
     }
@@ -133,7 +138,7 @@ impl Artifact {
     }
 
     /// The network, where the model is what oxidet writes of it in single precision, quantised or not.
-    pub(crate) fn network(&self) -> Option<(Detector, Params)> {
+    pub fn network(&self) -> Option<(Detector, Params)> {
         let suppression = self.suppression?;
         let batch = match self.signature.batch {
             None => Batch::Dynamic,

@@ -11,6 +11,8 @@
 mod artifact;
 mod backend;
 mod benchmark;
+mod builder;
+mod engine_record;
 mod inference;
 mod machine;
 mod model;
@@ -24,6 +26,8 @@ pub use backend::processor::cores as processor_cores;
 pub use backend::tensorrt::{self, TensorRt};
 pub use backend::{Backend, Capabilities, Engine, PrepareError, Session, Signature, Unavailable};
 pub use benchmark::{Benchmark, Measured, Times};
+pub use builder::{Builder, BuiltEngine};
+pub use engine_record::{BuiltWith, DetectorFacts, EngineRecord, EngineRecordError};
 pub use inference::{
     Detected, FrameError, FrameFormat, Frames, Inference, InferenceError, InferenceSummary, Origin, Outputs,
     PixelFormat, Source,

@@ -5,7 +5,8 @@ use oxidet_vision::{
     Detection, Letterbox, Network, NetworkError, NmsConfig, Picture, Preprocess, PxBox, RawDetections,
 };
 
-use crate::{Artifact, ArtifactError, Backend, EngineOptions, PrepareError};
+use crate::tensorrt::{PlanFacts, TensorRt};
+use crate::{Artifact, ArtifactError, Backend, EngineOptions, EngineRecord, PrepareError, Signature};
 
 /// A network, what goes into it, and what comes out.
 ///
@@ -45,6 +46,11 @@ pub enum LoadError {
         "the model was not exported by oxidet and does not say what its classes are, how images are fed to it and how to suppress"
     )]
     Silent,
+    /// The record beside it is not its own.
+    #[error(
+        "the record beside the engine is that of another one: build the engine again, or remove the record and give the spec"
+    )]
+    OtherEngine,
     /// The backend.
     #[error(transparent)]
     Prepare(#[from] PrepareError),
@@ -68,6 +74,34 @@ impl Model {
         let (classes, preprocess) = (metadata.labels.clone(), metadata.preprocess.clone());
         let network = backend.prepare(&artifact, options)?.session()?;
         Ok(Self { network, classes, preprocess, nms })
+    }
+
+    /// Opens an engine of TensorRT with the record that lies beside it.
+    ///
+    /// # Errors
+    /// [`LoadError`]
+    pub fn load_engine(
+        engine: &[u8],
+        record: &EngineRecord,
+        backend: &TensorRt,
+        options: &EngineOptions,
+    ) -> Result<Self, LoadError> {
+        if !record.is_of(engine) {
+            return Err(LoadError::OtherEngine);
+        }
+        let EngineRecord { classes, preprocess, nms, .. } = record.clone();
+        let facts = PlanFacts {
+            classes: classes.len(),
+            suppression: Some(record.suppression()),
+            built: Some(record.built.clone()),
+        };
+        let engine = backend.load(engine, &facts, options)?;
+        let Signature { channels, height, width, .. } = *engine.signature();
+        let expected = (preprocess.channels, preprocess.height, preprocess.width);
+        if (channels, height, width) != expected {
+            return Err(LoadError::OtherEngine);
+        }
+        Ok(Self { network: engine.session()?, classes, preprocess, nms })
     }
 
     /// Detects in one image: best first, in pixels of the image, without scores below `threshold`.

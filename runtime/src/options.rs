@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use oxidet_proto::manifest::Precision;
+use serde::{Deserialize, Serialize};
 
 /// What is asked of an engine. The default is what every computer can do: single precision on the processor.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,7 +63,8 @@ pub enum Device {
 }
 
 /// Batches that an engine is made for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Profile {
     /// The smallest.
     pub min: usize,

@@ -47,6 +47,16 @@ pub struct CalibrationArgs {
 }
 
 impl CalibrationArgs {
+    /// On images of a folder or tensors of a file, and all else as it is by default.
+    pub fn on(
+        image_dir: Option<PathBuf>,
+        data_file: Option<PathBuf>,
+        batches: Option<u32>,
+        batch_size: Option<u32>,
+    ) -> Self {
+        Self { image_dir, data_file, batches, batch_size, method: None, seed: None, fp16_layers: None }
+    }
+
     /// Whether it is said what to calibrate on.
     pub fn names_images(&self) -> bool {
         self.image_dir.is_some() || self.data_file.is_some()
@@ -72,6 +82,11 @@ impl CalibrationArgs {
         ]
         .into_iter()
         .find_map(|(name, given)| given.then_some(name))
+    }
+
+    /// The file with layers that stay in float.
+    pub fn fp16_layers(&self) -> Option<&Path> {
+        self.fp16_layers.as_deref()
     }
 
     /// Adds the files that calibrating reads and writes.

@@ -1,12 +1,14 @@
 //! `oxidet doctor`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use oxidet_proto::container::{self, Kind, Sniffed};
 use oxidet_runtime::{
-    Artifact, Backend, Capabilities, Cpu, Device, EngineOptions, Machine, OnnxRuntime, TensorRt, Unavailable,
+    Artifact, Backend, Capabilities, Cpu, Device, EngineOptions, EngineRecord, Machine, OnnxRuntime, Profile,
+    TensorRt, Unavailable,
 };
+use oxidet_vision::Preprocess;
 use serde_json::{Value, json};
 
 use crate::console;
@@ -22,7 +24,7 @@ use crate::model;
     oxidet doctor -m model.onnx                     what the model needs, and who can run it here\n  \
     oxidet doctor --ort-lib libonnxruntime.so.1     another library than the one that is found")]
 pub struct DoctorArgs {
-    /// Exported model to look at
+    /// Exported model or engine to look at
     #[arg(short = 'm', long = "model_path", alias = "model", value_name = "MODEL")]
     model: Option<PathBuf>,
     /// Library of ONNX Runtime [default: ORT_DYLIB_PATH, or one that is installed]
@@ -115,6 +117,9 @@ impl DoctorArgs {
             );
             return Ok(Needs { facts: vec![fact], runs: Vec::new() });
         }
+        if model::is_engine(path) {
+            return Ok(Needs { facts: facts_of_engine(path)?, runs: Vec::new() });
+        }
         let encrypted = matches!(
             container::sniff(&files::read_head(path, 64)?),
             Sniffed::Oxidet { kind: Some(Kind::Onnx), .. }
@@ -129,6 +134,32 @@ impl DoctorArgs {
         });
         Ok(Needs { runs: runs.collect(), facts: facts(&artifact, encrypted) })
     }
+}
+
+/// As its record has them.
+fn facts_of_engine(path: &Path) -> Result<Vec<(&'static str, String)>, Failure> {
+    let mut facts =
+        vec![("kind", "an engine of TensorRT, which --backend tensorrt runs and no other".to_owned())];
+    let Some(record) = model::engine_record(path)? else {
+        let beside = EngineRecord::path(path);
+        facts.push(("for", format!("not known: there is no {} of gen_trt_engine", beside.display())));
+        return Ok(facts);
+    };
+    if !record.is_of(&files::read(path)?) {
+        return Err(Failure::data(format!(
+            "{}: the record beside it is that of another engine; build it again, or remove the record",
+            path.display()
+        )));
+    }
+    let Profile { min, opt, max } = record.profile;
+    let Preprocess { width, height, channels, .. } = record.preprocess;
+    facts.extend([
+        ("for", format!("{}; with another version or kind of GPU it does not open", record.built)),
+        ("input", format!("{min} to {max} images (best {opt}) of {channels}x{height}x{width}")),
+        ("classes", record.classes.len().to_string()),
+        ("numbers", record.precision.to_string()),
+    ]);
+    Ok(facts)
 }
 
 fn facts(artifact: &Artifact, encrypted: bool) -> Vec<(&'static str, String)> {

@@ -7,6 +7,7 @@ mod dataset;
 mod dataset_convert;
 mod diff;
 mod encrypt;
+mod engines;
 mod evaluate;
 mod files;
 mod import;

@@ -176,7 +176,20 @@ fn what_is_missing_is_told_and_nothing_falls_back() {
         ("inference -m model.onnx -i images -r x --precision int8", 3, "--data_type int8"),
         ("inference -m model.tlt -i images -r x --backend onnxruntime", 2, "export it first"),
         ("gen_trt_engine -m model.onnx --engine_file m.engine", 4, "build-shim"),
-        ("gen_trt_engine -m model.onnx --engine_file model.onnx --force", 2, "reads this file"),
+        ("gen_trt_engine -m model.onnx --engine_file model.onnx --force", 2, "--builder onnxruntime"),
+        (
+            "gen_trt_engine -m model.onnx --engine_file model.onnx --force --builder onnxruntime",
+            2,
+            "reads this file",
+        ),
+        ("gen_trt_engine -m model.onnx --engine_file m.engine --builder onnxruntime", 4, "ORT_DYLIB_PATH"),
+        ("gen_trt_engine -m model.onnx --engine_file m.engine --trtexec /no/trtexec", 4, "/no/trtexec"),
+        (
+            "gen_trt_engine -m model.onnx --engine_file m.engine --cal_cache_file no.bin --data_type int8",
+            3,
+            "no.bin",
+        ),
+        ("export -m model.tlt -o x.onnx --engine_file m.engine", 4, "build-shim"),
         ("gen_trt_engine -m model.onnx --engine_file m.engine --min_batch_size 4", 2, "min <= opt <= max"),
         ("inference -m model.onnx -i - --format bgr24 --json -", 2, "--size"),
     ] {

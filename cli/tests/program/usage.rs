@@ -28,7 +28,7 @@ fn exit_codes_say_whose_turn_it_is() {
         ("evaluate -m missing.tlt -e spec.txt", 3, "missing.tlt"),
         ("evaluate -m missing.tlt -e spec.txt -k a --key-file b", 2, "--key-file"),
         ("inference -m missing.tlt -i images -e spec.txt -r out -t 1", 2, "between 0 and 1"),
-        ("export -m missing.tlt --engine_file x.engine", 2, "oxidet gen_trt_engine"),
+        ("export -m missing.tlt --engine_file x.engine", 3, "missing.tlt"),
         ("export -m missing.tlt --target_opset 7", 2, "11..=20"),
         ("lint spec.txt", 0, "0 errors"),
         ("lint range.txt", 1, "1.5"),

@@ -21,6 +21,9 @@ pub struct TensorRtVersion {
 }
 
 impl TensorRtVersion {
+    /// That of JetPack 5: what caches are for unless another is named.
+    pub const V8_5_3: Self = Self { major: 8, minor: 5, patch: 3 };
+
     /// A version; none beyond what its number can tell: 9.9.99 before TensorRT 10, 999.99.99 from then on.
     pub fn new(major: u32, minor: u32, patch: u32) -> Option<Self> {
         let minors = if major < 10 { 10 } else { 100 };
@@ -37,6 +40,11 @@ impl TensorRtVersion {
     /// Its first number.
     pub fn major(self) -> u32 {
         self.major
+    }
+
+    /// Major, minor and patch.
+    pub fn numbers(self) -> [u32; 3] {
+        [self.major, self.minor, self.patch]
     }
 
     /// The version of a number; none where it has none, such as 11303, which TAO's writer makes of 10.13.3.

@@ -9,13 +9,15 @@ mod library;
 mod providers;
 mod session;
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use engine_cache::{EngineCache, unkept};
+use engine_cache::{EngineCache, build_folder, unkept};
 use ort::session::Session as OrtSession;
 use ort::session::builder::GraphOptimizationLevel;
 use oxidet_proto::manifest::Precision;
+use oxidet_proto::onnx::{self, ModelProto};
 use session::OrtRunner;
 use tempfile::TempDir;
 
@@ -25,6 +27,9 @@ use crate::{Artifact, Device, EngineOptions, Profile};
 pub use library::Library;
 
 const NAME: &str = "onnxruntime";
+
+/// Name of a model that holds its engine, in the folder it is built in.
+const CONTEXT_MODEL: &str = "context.onnx";
 
 /// The `onnxruntime` backend.
 #[derive(Clone, Debug, Default)]
@@ -38,8 +43,68 @@ impl OnnxRuntime {
         Self { library }
     }
 
+    /// Builds an engine of TensorRT, a plan as other programs of TensorRT read it; its outputs are boxes and scores.
+    ///
+    /// # Errors
+    /// As [`Backend::prepare`].
+    pub fn build_plan(&self, artifact: &Artifact, options: &EngineOptions) -> Result<Vec<u8>, PrepareError> {
+        self.build_file(artifact, options, None).map_err(failed)
+    }
+
+    /// The same, as an ONNX model with the engine in its one node (`EPContext`), which describes itself as the model did.
+    ///
+    /// # Errors
+    /// As [`Backend::prepare`].
+    pub fn build_context_model(
+        &self,
+        artifact: &Artifact,
+        options: &EngineOptions,
+    ) -> Result<Vec<u8>, PrepareError> {
+        let built = self.build_file(artifact, options, Some(CONTEXT_MODEL)).map_err(failed)?;
+        describe(&built, artifact.model()).map_err(failed)
+    }
+
     fn open(&self) -> Result<Library, String> {
         Library::open(self.library.as_deref())
+    }
+
+    fn engine(
+        &self,
+        artifact: &Artifact,
+        options: &EngineOptions,
+        context_model: Option<&'static str>,
+    ) -> Result<OrtEngine, String> {
+        check(artifact, options)?;
+        let library = self.open()?;
+        let onnx = artifact.model().to_bytes();
+        let cache = EngineCache::of(&onnx, options, &library)?;
+        Ok(OrtEngine {
+            library,
+            onnx,
+            signature: artifact.signature().clone(),
+            input: artifact.input().to_owned(),
+            is_quantized: artifact.is_quantized(),
+            options: options.clone(),
+            cache,
+            context_model,
+            first: Mutex::new(None),
+        })
+    }
+
+    /// Builds in a folder of its own, and reads the engine that is in it then.
+    fn build_file(
+        &self,
+        artifact: &Artifact,
+        options: &EngineOptions,
+        context_model: Option<&'static str>,
+    ) -> Result<Vec<u8>, String> {
+        let engine = self.engine(artifact, options, context_model)?;
+        if !engine.builds_engine() {
+            return Err("it builds engines for an NVIDIA GPU or DLA; choose such a device".into());
+        }
+        let folder = build_folder(tempfile::tempdir(), options.calibration_cache.as_deref())?;
+        drop(engine.build_in(Some(folder.path()))?);
+        read_built(folder.path(), context_model)
     }
 }
 
@@ -71,25 +136,39 @@ impl Backend for OnnxRuntime {
     }
 
     fn prepare(&self, artifact: &Artifact, options: &EngineOptions) -> Result<Box<dyn Engine>, PrepareError> {
-        let failed = |reason| PrepareError { backend: NAME, reason };
-        check(artifact, options).map_err(failed)?;
-        let library = self.open().map_err(failed)?;
-        let onnx = artifact.model().to_bytes();
-        let cache = EngineCache::of(&onnx, options, &library).map_err(failed)?;
-        let engine = OrtEngine {
-            library,
-            onnx,
-            signature: artifact.signature().clone(),
-            input: artifact.input().to_owned(),
-            is_quantized: artifact.is_quantized(),
-            options: options.clone(),
-            cache,
-            first: Mutex::new(None),
-        };
+        let engine = self.engine(artifact, options, None).map_err(failed)?;
         let first = engine.build().map_err(failed)?;
         *engine.first.lock().unwrap_or_else(PoisonError::into_inner) = Some(first);
         Ok(Box::new(engine))
     }
+}
+
+fn failed(reason: String) -> PrepareError {
+    PrepareError { backend: NAME, reason }
+}
+
+/// The one engine in a folder, or the model that holds it.
+fn read_built(folder: &Path, context_model: Option<&str>) -> Result<Vec<u8>, String> {
+    let is_built = |path: &Path| match context_model {
+        Some(name) => path.file_name().is_some_and(|file| file == name),
+        None => path.extension().is_some_and(|extension| extension == "engine"),
+    };
+    let entries = fs::read_dir(folder).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let entries = entries.map_err(|error| format!("{}: {error}", folder.display()))?;
+    let built: Vec<PathBuf> = entries.iter().map(fs::DirEntry::path).filter(|path| is_built(path)).collect();
+    match &built[..] {
+        [path] => fs::read(path).map_err(|error| format!("{}: {error}", path.display())),
+        [] => Err("it built no engine".into()),
+        _ => Err("it built more than one engine: TensorRT does not take the whole network".into()),
+    }
+}
+
+/// A model with an engine in it, which says what the model it was built of says about itself, but for a network that it does not have.
+fn describe(built: &[u8], model: &ModelProto) -> Result<Vec<u8>, String> {
+    let mut built = onnx::decode(built).map_err(|error| format!("it built no ONNX model: {error}"))?;
+    let entries = model.metadata_props.iter().filter(|entry| entry.key != "network");
+    built.metadata_props = entries.cloned().collect();
+    Ok(built.to_bytes())
 }
 
 fn check(artifact: &Artifact, options: &EngineOptions) -> Result<(), String> {
@@ -125,6 +204,8 @@ struct OrtEngine {
     is_quantized: bool,
     options: EngineOptions,
     cache: Option<EngineCache>,
+    /// Name of the model with the engine in it that is to be written, if one is.
+    context_model: Option<&'static str>,
     /// Made to see that the model is understood; the first who asks gets it.
     first: Mutex<Option<OrtSession>>,
 }
@@ -190,7 +271,7 @@ impl Engine for OrtEngine {
         let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
         let session = match first {
             Some(session) => session,
-            None => self.build().map_err(|reason| PrepareError { backend: NAME, reason })?,
+            None => self.build().map_err(failed)?,
         };
         Ok(Box::new(OrtRunner::new(session, self)))
     }

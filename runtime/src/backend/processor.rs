@@ -18,6 +18,11 @@ pub fn computes_what_the_model_says(artifact: &Artifact, asked: Precision) -> Re
             "on the processor {what} needs a model that is; oxidet export --target ort --data_type {kind} writes one"
         ))
     };
+    if artifact.holds_engine() {
+        return Err(
+            "the model holds an engine of TensorRT, which --backend onnxruntime --device tensorrt runs and no other".into(),
+        );
+    }
     match asked {
         Precision::Int8 if !artifact.is_quantized() => how("INT8", "int8"),
         Precision::Fp16 if !artifact.is_half() => how("half precision", "fp16"),

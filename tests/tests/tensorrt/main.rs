@@ -20,7 +20,7 @@ use oxidet_vision::{NmsConfig, RawDetections};
 use support::model::{Model, Tail, images};
 use support::{Fake, fakes};
 
-const FACTS: PlanFacts = PlanFacts { classes: 2, suppression: None };
+const FACTS: PlanFacts = PlanFacts { classes: 2, suppression: None, built: None };
 const CACHE: &[u8] = b"TRT-8503-EntropyCalibration2\nInput: 3c010a14\nconv_1: 3d418306\n";
 
 fn options() -> EngineOptions {
@@ -84,6 +84,8 @@ macro_rules! fake_tests {
         )*
     };
 }
+
+mod files;
 
 fake_tests! {
     fn prepared_engines_give_raw_detections_for_every_batch_of_the_profile() {
@@ -170,7 +172,7 @@ fake_tests! {
                 let plan = build(&fake.backend(), model, &options()).unwrap();
                 let nms = NmsConfig { score_threshold: 0.1, iou_threshold: 0.5, top_k: 8, keep_top_k: 3 };
                 let load = |tail, nms| {
-                    let facts = PlanFacts { classes: 2, suppression: Some(Suppression { tail, nms }) };
+                    let facts = PlanFacts { suppression: Some(Suppression { tail, nms }), ..FACTS };
                     fake.backend().load(plan.as_bytes(), &facts, &options())
                 };
                 let out = run(load(tail_name, nms).unwrap().as_ref(), 2).unwrap();
@@ -335,7 +337,7 @@ fake_tests! {
                 assert!(error.contains("version tag does not match"), "{error}");
                 assert!(error.contains(&format!("This is TensorRT {version} on Host (sm_00)")), "{error}");
             }
-            let three = PlanFacts { classes: 3, suppression: None };
+            let three = PlanFacts { classes: 3, ..FACTS };
             let plan = build(&fake.backend(), Model::default(), &options()).unwrap();
             let error = fake.backend().load(plan.as_bytes(), &three, &options()).err().unwrap().to_string();
             assert!(error.contains("scores of 2 classes; the labels are of 3"), "{error}");

@@ -49,15 +49,22 @@ pub(super) struct BundleArgs {
 }
 
 impl BundleArgs {
-    /// The options, found to be sound.
-    pub fn bundle(&self, target: Target, tail: NmsTail) -> Result<Bundle, Failure> {
+    /// The options, found to be sound; `builds_engine` says whether an engine is built of the model at once.
+    pub fn bundle(&self, target: Target, tail: NmsTail, builds_engine: bool) -> Result<Bundle, Failure> {
+        let has_engines = builds_engine || self.deepstream || self.triton.is_some();
+        if self.is_sized() && !has_engines {
+            console::warn(
+                "--min_batch_size, --opt_batch_size and --max_batch_size have no effect without --engine_file, --gen_ds_config or \
+                 --triton: no engine is built here",
+            );
+        }
         Ok(Bundle {
             target,
             tail,
             deepstream: self.deepstream,
             triton: self.triton.clone(),
             batches: self.batches()?,
-            sized: self.is_sized() && (self.deepstream || self.triton.is_some()),
+            sized: self.is_sized() && has_engines,
             key: self.sign_key.as_deref().map(read_key).transpose()?,
             ..Bundle::new(target, tail)
         })
@@ -82,12 +89,6 @@ impl BundleArgs {
             return Err(Failure::usage(format!(
                 "--min_batch_size {min}, --opt_batch_size {opt} and --max_batch_size {max} must not decrease in this order"
             )));
-        }
-        if self.is_sized() && !self.deepstream && self.triton.is_none() {
-            console::warn(
-                "--min_batch_size, --opt_batch_size and --max_batch_size have no effect without --gen_ds_config or --triton: no \
-                 engine is built here",
-            );
         }
         Ok(Batches { min, opt, max })
     }
@@ -156,6 +157,11 @@ impl Bundle {
             new_ranges: Vec::new(),
             cache: None,
         }
+    }
+
+    /// Batches of the engines.
+    pub fn batches(&self) -> Batches {
+        self.batches
     }
 
     /// Whether the model's own batch is that of the engines.

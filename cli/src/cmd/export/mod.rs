@@ -24,16 +24,16 @@ use crate::spec;
 use crate::status::StatusLog;
 
 mod bundle;
+mod engine;
 mod int8;
 mod job;
-mod not_yet;
 
 pub use bundle::Bundle;
 use bundle::{BundleArgs, is_encrypted};
+use engine::EngineFileArgs;
 use int8::{Int8Args, Plan};
 pub use job::ExportJob;
 use job::needs_key;
-use not_yet::NotYet;
 
 /// Write a checkpoint as ONNX, plain or encrypted, and check it
 #[derive(Args, Debug)]
@@ -52,7 +52,8 @@ use not_yet::NotYet;
     oxidet export -m qat.tlt -o model.onnx --cal_json_file cal.json               float, with ranges\n  \
     oxidet export -m model.tlt -o ds/model.onnx --target deepstream --gen_ds_config --max_batch_size 4\n  \
     oxidet export -m model.tlt -o model.onnx --target trt10 --triton models --max_batch_size 16\n  \
-    oxidet export -m model.tlt -o model.onnx --sign-key key.pem"
+    oxidet export -m model.tlt -o model.onnx --sign-key key.pem\n  \
+    oxidet export -m model.tlt -o model.onnx --data_type fp16 --engine_file model.engine    on the device itself"
 )]
 pub struct ExportArgs {
     /// Checkpoint
@@ -94,7 +95,7 @@ pub struct ExportArgs {
     #[command(flatten)]
     bundle: BundleArgs,
     #[command(flatten)]
-    other: NotYet,
+    engine: EngineFileArgs,
 }
 
 /// What a model is to be run in: as asked, or in INT8 if it has ranges.
@@ -117,11 +118,10 @@ fn tail_parser() -> impl TypedValueParser<Value = NmsTail> {
 }
 
 pub fn run(args: &ExportArgs) -> Result<(), Failure> {
-    args.other.check()?;
     let tail = args.target.tail(args.tail).map_err(|error| Failure::usage(error.to_string()))?;
     let float = args.target.float_type(args.data_type == Some(DataType::Fp16));
     let output = output(args.output.as_deref(), &args.model);
-    let mut bundle = args.bundle.bundle(args.target, tail)?;
+    let mut bundle = args.bundle.bundle(args.target, tail, args.engine.is_asked_for())?;
     let batch = match u32::try_from(args.static_batch_size) {
         Ok(0) => {
             return Err(Failure::usage("--static_batch_size 0: a batch needs an image; -1 leaves it open"));
@@ -146,6 +146,7 @@ pub fn run(args: &ExportArgs) -> Result<(), Failure> {
         bundle.check_batch(batch)?;
         bundle.check(&output, &checkpoint.detector, args.int8.cache.as_deref(), &mut files)?;
         args.int8.calibration.check_files(&mut files)?;
+        let engine = args.engine.prepare(bundle.batches(), batch, &mut files)?;
         if args.int8.preview {
             DataArgs::default().open_validation(&spec)?;
         }
@@ -191,6 +192,16 @@ pub fn run(args: &ExportArgs) -> Result<(), Failure> {
         }
         if args.data_type == Some(DataType::Fp16) {
             args.tell_of_half();
+        }
+        if let Some(engine) = engine {
+            let float_layers = args.int8.calibration.fp16_layers();
+            engine.build(
+                &output,
+                passphrase.as_ref(),
+                job.precision,
+                bundle.cache.as_deref(),
+                float_layers,
+            )?;
         }
         let parameters = checkpoint.detector.graph.param_count();
         let bytes = std::fs::metadata(&output).map_err(|error| Failure::io(&output, &error))?.len();

@@ -64,7 +64,8 @@ pub fn unkept(calibration: Option<&[u8]>) -> Result<Option<TempDir>, String> {
     calibration.map(|text| build_folder(tempfile::tempdir(), Some(text))).transpose()
 }
 
-fn build_folder(made: std::io::Result<TempDir>, calibration: Option<&[u8]>) -> Result<TempDir, String> {
+/// A folder to build in, with the calibration cache that is to lie in it.
+pub fn build_folder(made: std::io::Result<TempDir>, calibration: Option<&[u8]>) -> Result<TempDir, String> {
     let folder = made.map_err(|error| format!("a folder to build in: {error}"))?;
     if let Some(text) = calibration {
         let path = folder.path().join(CALIBRATION);

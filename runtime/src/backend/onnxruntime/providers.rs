@@ -56,13 +56,20 @@ pub fn of(engine: &OrtEngine, folder: Option<&Path>) -> Vec<ExecutionProviderDis
         tensorrt = tensorrt.with_extra_plugin_lib_paths(paths.join(";"));
     }
     if let Some(folder) = folder {
-        let folder = folder.to_string_lossy();
+        let path = folder.display();
         tensorrt = tensorrt
             .with_engine_cache(true)
-            .with_engine_cache_path(&folder)
+            .with_engine_cache_path(&path)
             .with_engine_cache_prefix("engine")
             .with_timing_cache(true)
-            .with_timing_cache_path(&folder);
+            .with_timing_cache_path(&path);
+    }
+    if let (Some(folder), Some(name)) = (folder, engine.context_model) {
+        // With the engine in the model, which then is one file.
+        tensorrt = tensorrt
+            .with_dump_ep_context_model(true)
+            .with_ep_context_file_path(folder.join(name).display())
+            .with_ep_context_embed_mode(1);
     }
     // What TensorRT does not take goes to CUDA, on the same GPU.
     vec![tensorrt.build().error_on_failure(), cuda(gpu)]

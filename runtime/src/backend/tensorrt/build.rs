@@ -34,6 +34,8 @@ pub enum Progress<'a> {
         /// Its name.
         phase: &'a str,
     },
+    /// It goes on, and tells no more: of builders that are programs of their own, several times a second.
+    Alive,
 }
 
 /// Hears what a builder does, on its threads, one at a time. [`ControlFlow::Break`] cancels the build at its next step. TensorRT before
@@ -41,12 +43,32 @@ pub enum Progress<'a> {
 pub type ProgressListener<'a> = dyn FnMut(Progress<'_>) -> ControlFlow<()> + Send + 'a;
 
 /// A plan, and what was measured on the way to it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Built {
-    /// The `.engine` file: as trtexec, DeepStream and Triton read it, for this GPU and this version of TensorRT.
+pub(super) struct Made {
     pub plan: Vec<u8>,
     /// Timings that make the next build on this device faster.
     pub timing: Vec<u8>,
+}
+
+/// A layer of the model that is built.
+pub(super) struct Layer {
+    pub name: String,
+    pub operator: String,
+}
+
+impl Layer {
+    /// Whether it is one of those that are made of a layer: `conv` and `conv/bias`, not `conv_1`. As in the shim.
+    pub fn belongs_to(&self, layer: &str) -> bool {
+        self.name.strip_prefix(layer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
+    pub fn is_convolution(&self) -> bool {
+        self.operator == "Conv"
+    }
+
+    /// Whether it computes nothing of the image.
+    pub fn is_constant(&self) -> bool {
+        matches!(self.operator.as_str(), "Constant" | "Shape")
+    }
 }
 
 /// A build without a plan.
@@ -59,8 +81,8 @@ pub(super) enum Failure {
 /// What is built.
 pub(super) struct Source<'a> {
     pub onnx: &'a [u8],
-    /// Names of its nodes, for errors.
-    pub nodes: Vec<String>,
+    /// Its nodes, for errors.
+    pub layers: Vec<Layer>,
     pub workspace: Option<u64>,
     pub float_layers: Vec<String>,
     /// Timings of a former build.
@@ -73,8 +95,8 @@ impl Library {
         source: &Source<'_>,
         request: &Request,
         progress: &mut ProgressListener<'_>,
-    ) -> Result<Built, Failure> {
-        let nodes = Strings::of(&source.nodes).map_err(Failure::Failed)?;
+    ) -> Result<Made, Failure> {
+        let nodes = Strings::of(source.layers.iter().map(|layer| &layer.name)).map_err(Failure::Failed)?;
         let float_layers = Strings::of(&source.float_layers).map_err(Failure::Failed)?;
         let watcher = Watcher { listener: Mutex::new(progress) };
         let bytes = |bytes: Option<&[u8]>| bytes.map_or(ptr::null(), |bytes| bytes.as_ptr().cast::<c_void>());
@@ -117,7 +139,7 @@ impl Library {
             (self.functions.built_free)(built);
             (plan, timing)
         };
-        Ok(Built { plan, timing })
+        Ok(Made { plan, timing })
     }
 }
 
@@ -132,8 +154,8 @@ struct Strings {
 }
 
 impl Strings {
-    fn of(list: &[String]) -> Result<Self, String> {
-        let strings = list.iter().map(|text| c_string(text)).collect::<Result<Vec<_>, _>>()?;
+    fn of<'a>(list: impl IntoIterator<Item = &'a String>) -> Result<Self, String> {
+        let strings = list.into_iter().map(|text| c_string(text)).collect::<Result<Vec<_>, _>>()?;
         Ok(Self { pointers: strings.iter().map(|text| text.as_ptr()).collect(), _strings: strings })
     }
 }

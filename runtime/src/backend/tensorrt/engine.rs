@@ -10,15 +10,17 @@ use super::failed;
 use super::outputs::Outputs;
 use super::plan::{Context, Numbers, Plan, Tensor};
 use crate::backend::batches::{Limits, in_batches};
-use crate::{Engine, PrepareError, Profile, Session, Signature};
+use crate::{BuiltWith, Engine, PrepareError, Profile, Session, Signature};
 
-/// What a plan does not say about itself: of the manifest beside it.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// What a plan does not say about itself: of the record beside it.
+#[derive(Clone, Debug, PartialEq)]
 pub struct PlanFacts {
     /// Number of classes.
     pub classes: usize,
     /// Suppression that the model was exported with, if it is known: a plan that does otherwise is another model's.
     pub suppression: Option<Suppression>,
+    /// What it was built with, if that is known: another version or GPU is named before the plan is opened.
+    pub built: Option<BuiltWith>,
 }
 
 pub(super) struct TensorRtEngine {
@@ -114,7 +116,7 @@ impl Drop for TensorRtEngine {
     }
 }
 
-/// Whether a plan suppresses as its manifest says.
+/// Whether a plan suppresses as its record says.
 fn compare(outputs: &Outputs, said: &Suppression) -> Result<(), String> {
     let (Outputs::Suppressed { tail, kept, .. }, said_kept) = (outputs, said.nms.keep_top_k) else {
         // Whoever runs a raw engine suppresses, whatever else the model had.
@@ -123,12 +125,12 @@ fn compare(outputs: &Outputs, said: &Suppression) -> Result<(), String> {
     if *tail != said.tail {
         let (is, said) = (tail.name(), said.tail.name());
         return Err(format!(
-            "it suppresses with --nms {is}, its manifest says --nms {said}: they are of two models"
+            "it suppresses with --nms {is}, its record says --nms {said}: they are of two models"
         ));
     }
     if *kept != said_kept {
         return Err(format!(
-            "it keeps {kept} detections of an image, its manifest says {said_kept}: they are of two models"
+            "it keeps {kept} detections of an image, its record says {said_kept}: they are of two models"
         ));
     }
     Ok(())

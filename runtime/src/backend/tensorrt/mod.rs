@@ -18,6 +18,7 @@ mod outputs;
 mod plan;
 mod request;
 mod shim;
+mod trtexec;
 mod version;
 
 use std::ops::ControlFlow;
@@ -25,18 +26,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use oxidet_graph::onnx::NmsTail;
-use oxidet_proto::onnx;
+use oxidet_proto::onnx::{self, NodeProto};
 
-pub use self::build::{Built, Progress, ProgressListener};
+pub use self::build::{Progress, ProgressListener};
 pub use self::cuda::Cuda;
 pub use self::device::{Buffer, Gpu, Gpus, Queue};
 pub use self::engine::PlanFacts;
 pub use self::library::{LogListener, Severity, data_folder, shim_file_name, shim_places};
 pub use self::plan::{Numbers, Tensor};
 pub use self::shim::{BuiltShim, Compiler, Headers, SHIM_SOURCES, ShimBuild, ShimError, build_shim};
+pub use self::trtexec::TrtExec;
 pub use self::version::Version;
 
-use self::build::{Failure, Source};
+use self::build::{Failure, Layer, Made, Source};
 use self::cache::Slot;
 use self::engine::TensorRtEngine;
 use self::library::Library;
@@ -44,7 +46,7 @@ use self::plan::Plan;
 use self::request::{Model, Request};
 use super::engine_digest::digest;
 use super::{Backend, Capabilities, Engine, PrepareError, Unavailable};
-use crate::{Artifact, Device, EngineOptions};
+use crate::{Artifact, BuiltWith, Device, EngineOptions};
 
 const NAME: &str = "tensorrt";
 
@@ -74,6 +76,17 @@ pub enum BuildError {
     /// The model or the options.
     #[error(transparent)]
     Failed(#[from] PrepareError),
+}
+
+/// A plan, and what it is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Built {
+    /// The `.engine` file: as trtexec, DeepStream and Triton read it.
+    pub plan: Vec<u8>,
+    /// TensorRT that built it.
+    pub version: Version,
+    /// The GPU it was built on, where that is told: `Orin (sm_87)`.
+    pub gpu: Option<String>,
 }
 
 /// What a plan is, and what is in it.
@@ -135,15 +148,12 @@ impl TensorRt {
         options: &EngineOptions,
         progress: &mut ProgressListener<'_>,
     ) -> Result<Built, BuildError> {
-        let artifact = Artifact::load(onnx, None).map_err(|error| failed(error.to_string()))?;
-        let graph = onnx::decode(onnx).map_err(|error| failed(error.to_string()))?.graph.unwrap_or_default();
-        let nodes = graph.node.into_iter().map(|node| node.name).collect();
-        let suppression = artifact.suppression().map(|suppression| suppression.tail);
-        let model = Model { batched: suppression == Some(NmsTail::Batched), ..model(&artifact) };
+        let (_, model, layers) = model_of_file(onnx)?;
         let (library, gpu) = self.start(options.device)?;
         let slot =
             options.cache_dir.as_deref().map(|folder| Slot::new(folder, "", library.version, gpu.name()));
-        make(&library, onnx, nodes, model, options, slot.as_ref(), progress)
+        let Made { plan, .. } = make(&library, onnx, layers, model, options, slot.as_ref(), progress)?;
+        Ok(Built { plan, version: library.version, gpu: Some(gpu.name().to_owned()) })
     }
 
     /// Opens a plan: an `.engine` file of [`build`](Self::build), trtexec, TAO Deploy or DeepStream. A plan holds code; open only
@@ -157,7 +167,7 @@ impl TensorRt {
         facts: &PlanFacts,
         options: &EngineOptions,
     ) -> Result<Box<dyn Engine>, PrepareError> {
-        let Opened { gpu, plan, .. } = self.opened(plan, options)?;
+        let Opened { gpu, plan, .. } = self.opened(plan, facts.built.as_ref(), options)?;
         Ok(Box::new(TensorRtEngine::new(plan, gpu, facts, None).map_err(failed)?))
     }
 
@@ -166,7 +176,7 @@ impl TensorRt {
     /// # Errors
     /// As [`load`](Self::load), for any plan.
     pub fn describe(&self, plan: &[u8], options: &EngineOptions) -> Result<PlanDescription, PrepareError> {
-        let Opened { library, gpu, plan } = self.opened(plan, options)?;
+        let Opened { library, gpu, plan } = self.opened(plan, None, options)?;
         let layers = plan.inspect().map_err(failed)?;
         Ok(PlanDescription {
             version: library.version,
@@ -190,13 +200,13 @@ impl TensorRt {
         // The outputs are raw, whatever node the file had: what suppresses is ours.
         let onnx = artifact.model().to_bytes();
         let graph = artifact.model().graph.as_ref();
-        let nodes = graph.iter().flat_map(|graph| &graph.node).map(|node| node.name.clone()).collect();
+        let layers = graph.iter().flat_map(|graph| &graph.node).map(layer).collect();
         let outputs: Vec<&str> =
             graph.iter().flat_map(|graph| &graph.output).map(|output| output.name.as_str()).collect();
         let &[boxes, scores] = &outputs[..] else {
             return Err(failed("it does not have two outputs, boxes and scores".into()).into());
         };
-        let facts = PlanFacts { classes: artifact.signature().classes, suppression: None };
+        let facts = PlanFacts { classes: artifact.signature().classes, suppression: None, built: None };
         let slot = match &options.cache_dir {
             None => None,
             Some(folder) => {
@@ -221,7 +231,7 @@ impl TensorRt {
                 Err(why) => set_aside = Some((slot.set_aside().map_err(failed)?, why)),
             }
         }
-        let built = make(&library, &onnx, nodes, model(artifact), options, slot.as_ref(), progress)?;
+        let built = make(&library, &onnx, layers, model(artifact), options, slot.as_ref(), progress)?;
         let engine = engine(&built.plan).map_err(failed)?;
         if let Some(slot) = &slot {
             slot.write_plan(&built.plan).map_err(failed)?;
@@ -245,8 +255,16 @@ impl TensorRt {
         Ok((library, gpu))
     }
 
-    fn opened(&self, plan: &[u8], options: &EngineOptions) -> Result<Opened, PrepareError> {
+    fn opened(
+        &self,
+        plan: &[u8],
+        built: Option<&BuiltWith>,
+        options: &EngineOptions,
+    ) -> Result<Opened, PrepareError> {
         let (library, gpu) = self.start(options.device).map_err(flat)?;
+        if let Some(built) = built {
+            built.check(&library.version.to_string(), gpu.name()).map_err(failed)?;
+        }
         library.load_plugins(&options.plugins).map_err(failed)?;
         let plan = open(&library, gpu.as_ref(), plan, options.device).map_err(failed)?;
         Ok(Opened { library, gpu, plan })
@@ -300,18 +318,18 @@ impl Backend for TensorRt {
 fn make(
     library: &Library,
     onnx: &[u8],
-    nodes: Vec<String>,
+    layers: Vec<Layer>,
     model: Model,
     options: &EngineOptions,
     slot: Option<&Slot>,
     progress: &mut ProgressListener<'_>,
-) -> Result<Built, BuildError> {
+) -> Result<Made, BuildError> {
     let request = Request::new(model, options, library.version).map_err(failed)?;
     library.load_plugins(&options.plugins).map_err(failed)?;
     let timing = slot.map(Slot::read_timing).transpose().map_err(failed)?.flatten();
     let source = Source {
         onnx,
-        nodes,
+        layers,
         workspace: options.workspace,
         float_layers: options.float_layers.iter().cloned().collect(),
         timing,
@@ -352,6 +370,20 @@ fn dla_core(device: Device) -> Option<u32> {
         Device::Dla(core) => Some(core),
         _ => None,
     }
+}
+
+/// A model with its suppression node, as it is built into a plan.
+fn model_of_file(onnx: &[u8]) -> Result<(Artifact, Model, Vec<Layer>), PrepareError> {
+    let artifact = Artifact::load(onnx, None).map_err(|error| failed(error.to_string()))?;
+    let graph = onnx::decode(onnx).map_err(|error| failed(error.to_string()))?.graph.unwrap_or_default();
+    let layers = graph.node.iter().map(layer).collect();
+    let suppression = artifact.suppression().map(|suppression| suppression.tail);
+    let model = Model { batched: suppression == Some(NmsTail::Batched), ..model(&artifact) };
+    Ok((artifact, model, layers))
+}
+
+fn layer(node: &NodeProto) -> Layer {
+    Layer { name: node.name.clone(), operator: node.op_type.clone() }
 }
 
 fn model(artifact: &Artifact) -> Model {

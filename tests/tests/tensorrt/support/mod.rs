@@ -1,5 +1,6 @@
 //! A fake TensorRT, built against real headers, and what tests need around it.
 
+pub mod cuda;
 pub mod memory;
 pub mod model;
 mod stubs;
@@ -60,9 +61,8 @@ impl Fake {
     /// A fake of its own, with a name of its own, whose library says that it is of a version, if one is given.
     pub fn new(headers: &Headers, tag: &str, library_version: Option<u32>) -> Self {
         let stubs = stubs::stubs(&headers.tensorrt);
-        let mut hash = DefaultHasher::new();
-        (SOURCES, EXTRA, &stubs, include_str!("mod.rs")).hash(&mut hash);
-        let of = |what: &str| format!("{}-{:08x}-{what}", headers.version, hash.finish() as u32);
+        let hash = hash(&(SOURCES, EXTRA, &stubs, include_str!("mod.rs")));
+        let of = |what: &str| format!("{}-{:08x}-{what}", headers.version, hash as u32);
         let (objects, folder) = (build_folder(&of("objects")), build_folder(&of(tag)));
         once(&objects, || {
             fs::write(objects.join("stubs.h"), &stubs).unwrap();
@@ -113,12 +113,18 @@ impl Fake {
     }
 }
 
-fn build_folder(name: &str) -> PathBuf {
+fn hash(of: &impl Hash) -> u64 {
+    let mut hash = DefaultHasher::new();
+    of.hash(&mut hash);
+    hash.finish()
+}
+
+pub fn build_folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("tensorrt-{name}"))
 }
 
 /// Builds what a folder holds, if that is not done.
-fn once(folder: &Path, build: impl FnOnce()) {
+pub fn once(folder: &Path, build: impl FnOnce()) {
     if !folder.join("done").is_file() {
         fs::create_dir_all(folder).unwrap();
         build();
@@ -157,7 +163,7 @@ fn link(folder: &Path, name: &str, tag: &str, parts: &[OsString]) {
     std::os::unix::fs::symlink(&real, &link).unwrap();
 }
 
-fn run(command: &mut Command) {
+pub fn run(command: &mut Command) {
     let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}\n{said}");

@@ -14,6 +14,8 @@ pub struct Model<'a> {
     pub tail: Tail,
     pub quantized: bool,
     pub half: bool,
+    /// It says what its classes are, how images are fed to it and how to suppress.
+    pub described: bool,
     /// More lines for the fake.
     pub orders: &'a str,
 }
@@ -80,13 +82,17 @@ impl Model<'_> {
         }
         let orders = format!("[fake]\n{}{}\n\n[end]", self.description(), self.orders);
         let mut entries = vec![StringStringEntryProto::new("fake", &orders)];
-        if self.tail == Tail::Efficient {
-            // Its node does not tell the classes, so the model does.
+        // The node of the first does not tell the classes, so the model does.
+        if self.tail == Tail::Efficient || self.described {
             entries.push(StringStringEntryProto::new("labels", r#"["cat","dog"]"#));
             let preprocess = oxidet_vision::Preprocess::new(6, 4, 3);
             let preprocess = serde_json::to_string(&preprocess).unwrap();
             entries.push(StringStringEntryProto::new("preprocess", &preprocess));
             entries.push(StringStringEntryProto::new("heads", "[]"));
+            if self.described {
+                let nms = r#"{"score_threshold":0.1,"iou_threshold":0.5,"top_k":8,"keep_top_k":3}"#;
+                entries.push(StringStringEntryProto::new("nms", nms));
+            }
         }
         let model = ModelProto {
             ir_version: 8,

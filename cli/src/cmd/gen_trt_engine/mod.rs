@@ -1,38 +1,36 @@
 //! `oxidet gen_trt_engine`
 
+mod ranges;
+
 use std::collections::BTreeSet;
-use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
 
 use clap::Args;
-use oxidet_proto::container::{self, Kind, Sniffed};
-use oxidet_proto::lint::Verb;
+use oxidet_graph::{nms_from_spec, preprocess_from_spec};
+use oxidet_proto::lint::{Checked, Verb};
 use oxidet_proto::precision_list;
-use oxidet_runtime::tensorrt::{BuildError, Progress};
-use oxidet_runtime::{Artifact, Backend, Device, EngineOptions, Profile, TensorRt};
-use oxidet_vision::Preprocess;
-use zeroize::Zeroizing;
+use oxidet_runtime::{Artifact, DetectorFacts, Device, EngineOptions, Profile};
 
-use crate::console;
-use crate::engine::{self, DataType};
+use crate::engine::DataType;
+use crate::engine_file::BuilderArgs;
 use crate::exit::Failure;
 use crate::file_plan::FilePlan;
 use crate::files;
 use crate::key::KeyArgs;
 use crate::model;
-use crate::progress;
 use crate::spec;
 use crate::status::StatusLog;
-use crate::stop;
+use ranges::RangeArgs;
 
 /// Build a TensorRT engine of an exported model, on the device it is for
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Needs TensorRT and a GPU, and once `oxidet tensorrt build-shim`; `oxidet doctor` says what is missing. INT8 needs a model \
-    with Q/DQ pairs or a calibration cache (oxidet calibrate, on any computer).\n\nExamples:\n  \
+    after_help = "Needs a GPU, and TensorRT: its library (once `oxidet tensorrt build-shim`), its program trtexec, or ONNX Runtime with it; \
+    `oxidet doctor` says what is missing. INT8 needs a model with Q/DQ pairs or a calibration cache (oxidet calibrate, on any \
+    computer). What the engine does not say about itself goes to a .json beside it, so that it runs without the spec.\n\nExamples:\n  \
     oxidet gen_trt_engine -m model.onnx --engine_file model.engine --data_type fp16 --max_batch_size 8\n  \
-    oxidet gen_trt_engine -m model.etlt -k KEY -e spec.txt --engine_file model.engine --data_type int8 --cal_cache_file cal.bin"
+    oxidet gen_trt_engine -m model.etlt -k KEY -e spec.txt --engine_file model.engine --data_type int8 --cal_cache_file cal.bin\n  \
+    oxidet gen_trt_engine -m model.onnx --engine_file model.engine --builder trtexec"
 )]
 pub struct GenTrtEngineArgs {
     /// .onnx or .etlt
@@ -49,9 +47,6 @@ pub struct GenTrtEngineArgs {
     /// Precision [default: int8 of a model with Q/DQ pairs, fp32 of others]
     #[arg(long = "data_type", value_name = "TYPE", value_enum)]
     data_type: Option<DataType>,
-    /// Calibration cache, the ranges of a float model
-    #[arg(long = "cal_cache_file", value_name = "FILE")]
-    cache: Option<PathBuf>,
     /// Layers that stay in half precision: a name a line, as calibrate --layer-report writes them
     #[arg(long = "fp16_layers", value_name = "FILE")]
     fp16_layers: Option<PathBuf>,
@@ -88,61 +83,45 @@ pub struct GenTrtEngineArgs {
     /// Replace an existing engine
     #[arg(long)]
     force: bool,
+    #[command(flatten)]
+    builder: BuilderArgs,
+    #[command(flatten)]
+    ranges: RangeArgs,
 }
 
 pub fn run(args: &GenTrtEngineArgs) -> Result<(), Failure> {
     StatusLog::around(args.results_dir.as_deref(), "YOLOv4 TensorRT engine", |_| {
-        let inputs = [&args.model].into_iter().chain(&args.spec).chain(&args.cache).chain(&args.fp16_layers);
-        FilePlan::new(args.force, inputs).writes(&args.engine)?;
-        let onnx = args.onnx()?;
+        let file = args.builder.engine(&args.engine)?;
+        let mut plan =
+            FilePlan::new(args.force, [&args.model].into_iter().chain(&args.spec).chain(&args.fp16_layers));
+        args.ranges.check_files(&mut plan)?;
+        file.check_files(&mut plan)?;
+        let onnx = model::read_onnx(&args.model, args.key.passphrase()?.as_ref())?;
         let artifact = model::artifact(&args.model, &onnx, None)?;
-        args.check_fits(&artifact)?;
+        let facts = args.facts(&artifact)?;
         let options = args.options(&artifact)?;
-        let backend = TensorRt::new();
-        let found = backend.probe().map_err(|error| Failure::environment(error.to_string()))?;
-        console::info(&format!("{} on {}", found.version, found.devices.join(", ")));
-        let stop = stop::on_signal()?;
-        let bar = progress::counter("steps of the builder");
-        let built = backend.build(&onnx, &options, &mut |step| {
-            if let Progress::Step { .. } = step {
-                bar.inc(1);
-            }
-            if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        });
-        bar.finish_and_clear();
-        let built = built.map_err(|error| match error {
-            BuildError::Cancelled => Failure::interrupted("stopped; no engine is written"),
-            BuildError::Unavailable(error) => Failure::environment(error.to_string()),
-            BuildError::Failed(error) => engine::failure(&args.model, &error),
-            error => Failure::data(error.to_string()),
-        })?;
-        files::write(&args.engine, &built.plan)?;
-        console::print(&format!(
-            "{}: {} MB, {}; it runs with this version of TensorRT on this kind of GPU",
-            args.engine.display(),
-            built.plan.len() >> 20,
-            found.version
-        ));
-        Ok(((), serde_json::json!({ "size": built.plan.len() as f64 / f64::from(1 << 20) })))
+        let version = file.probe(&options)?;
+        let calibration_cache = if args.data_type == Some(DataType::Int8) {
+            args.ranges.cache(&args.model, &artifact, args.spec.as_deref(), version)?
+        } else {
+            args.ranges.tell_of_idle_options();
+            args.ranges.named_cache().map(files::read).transpose()?
+        };
+        let options = EngineOptions { calibration_cache, ..options };
+        let size = file.build(&args.model, &onnx, &options, facts)?;
+        Ok(((), serde_json::json!({ "size": size })))
     })
 }
 
 impl GenTrtEngineArgs {
-    /// The model in the clear.
-    fn onnx(&self) -> Result<Zeroizing<Vec<u8>>, Failure> {
-        let bytes = files::read(&self.model)?;
-        match (container::sniff(&bytes), self.key.passphrase()?) {
-            (Sniffed::Oxidet { .. }, Some(passphrase)) => container::open(Kind::Onnx, &bytes, &passphrase)
-                .map_err(|error| Failure::data(format!("{}: {error}", self.model.display()))),
-            _ => Ok(Zeroizing::new(bytes)),
-        }
-    }
-
-    fn check_fits(&self, artifact: &Artifact) -> Result<(), Failure> {
-        let (Some(path), Some(metadata)) = (&self.spec, artifact.metadata()) else { return Ok(()) };
+    /// What the engine will not say: as the model says it, or the spec. The model must be for the spec.
+    fn facts(&self, artifact: &Artifact) -> Result<Option<DetectorFacts>, Failure> {
+        let own = DetectorFacts::of(artifact);
+        let Some(path) = &self.spec else { return Ok(own) };
         let spec = spec::read(path, Verb::Export, false)?;
-        let preprocess: &Preprocess = &metadata.preprocess;
-        model::check_fits(&self.model, &metadata.labels, preprocess, &spec)
+        let Some(facts) = own else { return Ok(Some(facts_of_spec(&spec, artifact))) };
+        model::check_fits(&self.model, &facts.classes, &facts.preprocess, &spec)?;
+        Ok(Some(facts))
     }
 
     fn options(&self, artifact: &Artifact) -> Result<EngineOptions, Failure> {
@@ -162,7 +141,6 @@ impl GenTrtEngineArgs {
             device: if self.dla { Device::Dla(self.device) } else { Device::TensorRt(self.device) },
             precision: self.data_type.unwrap_or(own).into(),
             profile,
-            calibration_cache: self.cache.as_deref().map(files::read).transpose()?,
             float_layers,
             strict: self.strict,
             workspace: Some(workspace.ok_or_else(|| Failure::usage("--max_workspace_size: too many GiB"))?),
@@ -170,5 +148,14 @@ impl GenTrtEngineArgs {
             plugins: self.plugins.clone(),
             ..EngineOptions::default()
         })
+    }
+}
+
+/// Of a model of another program: the spec says all, but how the model suppresses if it does.
+fn facts_of_spec(spec: &Checked, artifact: &Artifact) -> DetectorFacts {
+    DetectorFacts {
+        classes: spec.classes().names().to_vec(),
+        preprocess: preprocess_from_spec(spec.augmentation()),
+        nms: artifact.suppression().map_or_else(|| nms_from_spec(spec.nms()), |suppression| suppression.nms),
     }
 }
