@@ -8,6 +8,8 @@
 //! checkpoint of them that is evaluated and exported as one trained with quantisation is. [`layer_report`] says which tensors
 //! INT8 hurts.
 
+#![forbid(unsafe_code)]
+
 mod fingerprint;
 mod histogram;
 mod layer_report;

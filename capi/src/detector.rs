@@ -96,17 +96,15 @@ impl Detector {
     /// The texts of `options` are null or texts.
     pub unsafe fn open(path: &str, options: Option<&Options>) -> Result<Self, Failed> {
         // SAFETY: the caller's promise.
-        let Asked { backend, engine, passphrase } = unsafe { Asked::read(options)? };
+        let Asked { mut backend, mut engine, passphrase } = unsafe { Asked::read(options)? };
+        if EngineRecord::is_engine(Path::new(path)) && engine.device == Device::Cpu {
+            // What runs engines, and no other does.
+            (backend, engine.device) = (Box::new(TensorRt::new()), Device::TensorRt(0));
+        }
         let bytes = fs::read(path).map_err(|error| Failed::data(format!("{path}: {error}")))?;
         backend.probe_device(engine.device).map_err(|error| Failed::environment(error.to_string()))?;
-        let record = EngineRecord::path(Path::new(path));
-        let opened = if backend.name() == TENSORRT && record.exists() {
-            let name = record.to_string_lossy();
-            let text =
-                fs::read_to_string(&record).map_err(|error| Failed::data(format!("{name}: {error}")))?;
-            let record =
-                EngineRecord::parse(&name, &text).map_err(|error| Failed::data(error.to_string()))?;
-            Model::load_engine(&bytes, &record, &TensorRt::new(), &engine)
+        let opened = if EngineRecord::is_engine(Path::new(path)) {
+            Model::load_engine(&bytes, &record(path)?, &TensorRt::new(), &engine)
         } else {
             Model::load(&bytes, passphrase.as_ref(), &*backend, &engine)
         };
@@ -125,4 +123,16 @@ impl Detector {
     pub fn detect(&mut self, picture: &Picture, threshold: f32) -> Result<Vec<Detection<PxBox>>, Failed> {
         self.model.detect(picture, threshold).map_err(|error| Failed::data(error.to_string()))
     }
+}
+
+/// What lies beside an engine.
+fn record(engine: &str) -> Result<EngineRecord, Failed> {
+    let path = EngineRecord::path(Path::new(engine));
+    let name = path.to_string_lossy();
+    let text = fs::read_to_string(&path).map_err(|error| {
+        Failed::data(format!(
+            "{name}: {error}; oxidet gen_trt_engine writes this file beside the engines that it builds"
+        ))
+    })?;
+    EngineRecord::parse(&name, &text).map_err(|error| Failed::data(error.to_string()))
 }

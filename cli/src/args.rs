@@ -33,12 +33,14 @@ pub enum Command {
     #[command(flatten)]
     Training(Training),
     Benchmark(cmd::benchmark::BenchmarkArgs),
+    Completions(cmd::completions::CompletionsArgs),
     Decrypt(cmd::encrypt::DecryptArgs),
     Doctor(cmd::doctor::DoctorArgs),
     Encrypt(cmd::encrypt::EncryptArgs),
     #[command(name = "gen_trt_engine")]
     GenTrtEngine(cmd::gen_trt_engine::GenTrtEngineArgs),
     Inference(cmd::inference::InferenceArgs),
+    Man(cmd::man::ManArgs),
     Tensorrt(cmd::tensorrt::TensorRtArgs),
     Verify(cmd::verify::VerifyArgs),
 }

@@ -49,6 +49,9 @@ pub struct EngineArgs {
     /// Library of plugins that the model needs; may be repeated
     #[arg(long = "plugin", value_name = "FILE")]
     plugins: Vec<PathBuf>,
+    /// Open the engine that an ONNX model holds (gen_trt_engine --builder onnxruntime): opening one runs code, so only of whom you trust
+    #[arg(long = "trust-engine")]
+    trusts_engine: bool,
 }
 
 /// The backends by name.
@@ -181,20 +184,16 @@ impl EngineArgs {
 
     /// The options as the runtime knows them, for a model that is `quantized` or not.
     pub fn options(&self, artifact: &Artifact) -> Result<EngineOptions, Failure> {
-        let own = match (artifact.is_quantized(), artifact.is_half()) {
-            (true, _) => Precision::Int8,
-            (false, true) => Precision::Fp16,
-            (false, false) => Precision::Fp32,
-        };
         let calibration = self.calibration.as_deref().map(files::read).transpose()?;
         Ok(EngineOptions {
             device: self.device(),
-            precision: self.precision.map_or(own, Into::into),
+            precision: self.precision.map_or(artifact.precision(), Into::into),
             profile: self.profile.unwrap_or_default(),
             threads: self.threads.map(usize::from),
             calibration_cache: calibration,
             cache_dir: self.cache_dir.clone(),
             plugins: self.plugins.clone(),
+            trusts_engine: self.trusts_engine,
             ..EngineOptions::default()
         })
     }
@@ -232,12 +231,9 @@ impl EngineArgs {
         }
         let tensorrt = Self { backend: Some(BackendName::Tensorrt), ..self.clone() };
         let backend = TensorRt::new();
-        backend.probe().map_err(|error| Failure::environment(error.to_string()))?;
-        let options = EngineOptions {
-            device: tensorrt.device(),
-            plugins: self.plugins.clone(),
-            ..EngineOptions::default()
-        };
+        let device = tensorrt.device();
+        backend.probe_device(device).map_err(|error| Failure::environment(error.to_string()))?;
+        let options = EngineOptions { device, plugins: self.plugins.clone(), ..EngineOptions::default() };
         Ok((backend, options))
     }
 

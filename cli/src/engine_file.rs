@@ -1,11 +1,13 @@
 //! Engines of TensorRT as files: built of a model, and written with their record.
 
+use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use clap::{Args, ValueEnum};
-use oxidet_runtime::tensorrt::{BuildError, Progress, Version};
+use oxidet_graph::onnx::NmsTail;
+use oxidet_runtime::tensorrt::{BuildError, Progress, TrtExec, Version};
 use oxidet_runtime::{Builder, DetectorFacts, EngineOptions, EngineRecord, OnnxRuntime, TensorRt};
 
 use crate::console;
@@ -24,7 +26,7 @@ pub struct BuilderArgs {
     #[arg(long, value_name = "BUILDER", value_enum)]
     builder: Option<BuilderName>,
     /// The program [default: that in the PATH, or of JetPack]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "ort_lib")]
     trtexec: Option<PathBuf>,
     /// Library of ONNX Runtime [default: ORT_DYLIB_PATH, or one that is installed]
     #[arg(long = "ort-lib", value_name = "FILE")]
@@ -62,21 +64,33 @@ impl BuilderArgs {
             (None, Some(_)) => BuilderName::Onnxruntime,
             (None, None) => BuilderName::Tensorrt,
         };
-        let builder = match self.builder.unwrap_or(default) {
+        let name = self.builder.unwrap_or(default);
+        if self.trtexec.is_some() && name != BuilderName::Trtexec
+            || self.ort_lib.is_some() && name != BuilderName::Onnxruntime
+        {
+            return Err(Failure::usage(
+                "--trtexec is for --builder trtexec, --ort-lib for --builder onnxruntime",
+            ));
+        }
+        let is_context = holds_model && name == BuilderName::Onnxruntime;
+        if !is_context && !EngineRecord::is_engine(path) {
+            return Err(Failure::usage(format!(
+                "{}: the name of an engine ends in .engine, .plan or .trt, and that of a model which holds one, of --builder onnxruntime, \
+                 in .onnx",
+                path.display()
+            )));
+        }
+        let builder = match name {
             BuilderName::Tensorrt => Builder::TensorRt(TensorRt::new()),
-            BuilderName::Trtexec => Builder::TrtExec(self.trtexec.clone()),
-            BuilderName::Onnxruntime if holds_model => {
+            BuilderName::Trtexec => {
+                let found = TrtExec::find(self.trtexec.as_deref());
+                Builder::TrtExec(found.map_err(|error| Failure::environment(error.to_string()))?)
+            }
+            BuilderName::Onnxruntime if is_context => {
                 Builder::OnnxRuntimeContext(OnnxRuntime::new(self.ort_lib.clone()))
             }
             BuilderName::Onnxruntime => Builder::OnnxRuntime(OnnxRuntime::new(self.ort_lib.clone())),
         };
-        let is_context = matches!(builder, Builder::OnnxRuntimeContext(_));
-        if holds_model && !is_context {
-            return Err(Failure::usage(format!(
-                "{}: the name of an engine ends in .engine; a model that holds one is built by --builder onnxruntime",
-                path.display()
-            )));
-        }
         Ok(EngineFile { path, builder, has_record: !is_context })
     }
 }
@@ -120,6 +134,14 @@ impl EngineFile<'_> {
             BuildError::Failed(error) => engine::failure(model, &error),
             error => Failure::data(error.to_string()),
         })?;
+        // Builders that do not listen have gone on.
+        stop::check()?;
+        if self.has_record && built.tail == NmsTail::Onnx {
+            console::warn(
+                "the engine ends with NonMaxSuppression, the size of whose output oxidet does not know beforehand: it does not run this \
+                 engine; export the model with --nms none for one that it does",
+            );
+        }
         let mut files = StagedFiles::default();
         files.add(self.path, &built.engine)?;
         match facts.filter(|_| self.has_record) {
@@ -127,9 +149,16 @@ impl EngineFile<'_> {
                 let record = built.record(onnx, facts);
                 files.add(&EngineRecord::path(self.path), record.to_json().as_bytes())?;
             }
-            None if self.has_record => console::info(
-                "the model does not say what its classes are and how images are fed to it; the engine is run with the spec (-e)",
-            ),
+            None if self.has_record => {
+                // That of the engine before this one.
+                let stale = EngineRecord::path(self.path);
+                if stale.exists() {
+                    fs::remove_file(&stale).map_err(|error| Failure::output(&stale, &error))?;
+                }
+                console::info(
+                    "the model does not say what its classes are and how images are fed to it; the engine is run with the spec (-e)",
+                );
+            }
             None => {}
         }
         files.commit()?;

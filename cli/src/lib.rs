@@ -1,5 +1,6 @@
 //! The command line: arguments, terminal, exit codes. Everything a command does is done by the other crates.
 
+#![forbid(unsafe_code)]
 // What only commands that make models use stays with what it belongs to.
 #![cfg_attr(not(feature = "training"), allow(dead_code))]
 
@@ -65,11 +66,13 @@ fn run(program: &'static str) -> Result<(), Failure> {
         #[cfg(feature = "training")]
         Command::Training(command) => run_training(&command),
         Command::Benchmark(args) => cmd::benchmark::run(&args),
+        Command::Completions(args) => cmd::completions::run(&args, program),
         Command::Decrypt(args) => cmd::encrypt::decrypt(&args),
         Command::Doctor(args) => cmd::doctor::run(&args),
         Command::Encrypt(args) => cmd::encrypt::encrypt(&args),
         Command::GenTrtEngine(args) => cmd::gen_trt_engine::run(&args),
         Command::Inference(args) => cmd::inference::run(&args),
+        Command::Man(args) => cmd::man::run(&args, program),
         Command::Tensorrt(args) => cmd::tensorrt::run(&args),
         Command::Verify(args) => cmd::verify::run(&args),
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use oxidet_graph::{nms_from_spec, preprocess_from_spec};
 use oxidet_proto::container::{self, Kind, Passphrase, Sniffed};
 use oxidet_proto::lint::Checked;
-use oxidet_runtime::{Artifact, ArtifactError, Engine, EngineRecord, Model};
+use oxidet_runtime::{Artifact, ArtifactError, Engine, EngineRecord, Model, Signature};
 use oxidet_vision::{Network, Preprocess};
 use zeroize::Zeroizing;
 
@@ -25,7 +25,7 @@ pub fn open(
     let model = if is_checkpoint(path)? {
         engine.refuse_for_checkpoint(path)?;
         open_checkpoint(path, passphrase, spec)?
-    } else if is_engine(path) {
+    } else if EngineRecord::is_engine(path) {
         open_engine(path, spec, engine)?
     } else {
         open_artifact(path, passphrase, spec, engine)?
@@ -68,27 +68,30 @@ fn open_artifact(
     let own = artifact.suppression().map(|suppression| suppression.nms);
     let asked = spec.map(|spec| nms_from_spec(spec.nms()));
     let nms = asked.or(own).ok_or_else(|| says_too_little(path))?;
-    let signature = artifact.signature();
-    let size = (signature.channels, signature.height, signature.width);
-    let expected = (preprocess.channels, preprocess.height, preprocess.width);
-    if size != expected || signature.classes != classes.len() {
-        return Err(Failure::data(format!(
-            "{}: the model reads {} and knows {} classes; the spec says {} and {}",
-            path.display(),
-            dims(size),
-            signature.classes,
-            dims(expected),
-            classes.len()
-        )));
-    }
+    check_signature(path, artifact.signature(), &preprocess, classes.len())?;
     let network = session(path, &*engine.prepare(path, &artifact)?)?;
     Ok(Model { network, classes, preprocess, nms })
 }
 
-/// Whether a file is called as TensorRT's engines are. Their bytes are known to TensorRT alone.
-pub fn is_engine(path: &Path) -> bool {
-    let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
-    ["engine", "plan", "trt"].contains(&extension.as_str())
+/// Whether a network reads and knows what a description of it says.
+pub fn check_signature(
+    path: &Path,
+    signature: &Signature,
+    preprocess: &Preprocess,
+    classes: usize,
+) -> Result<(), Failure> {
+    let size = (signature.channels, signature.height, signature.width);
+    let expected = (preprocess.channels, preprocess.height, preprocess.width);
+    if size == expected && signature.classes == classes {
+        return Ok(());
+    }
+    Err(Failure::data(format!(
+        "{}: the model reads {} and knows {} classes; the spec says {} and {classes}",
+        path.display(),
+        dims(size),
+        signature.classes,
+        dims(expected),
+    )))
 }
 
 fn open_engine(path: &Path, spec: Option<&Checked>, engine: &EngineArgs) -> Result<Model, Failure> {
@@ -108,17 +111,7 @@ fn open_engine(path: &Path, spec: Option<&Checked>, engine: &EngineArgs) -> Resu
     };
     let (classes, preprocess) = (spec.classes().names().to_vec(), preprocess_from_spec(spec.augmentation()));
     let opened = engine.open_plan(path, &plan, classes.len())?;
-    let signature = opened.signature();
-    let size = (signature.channels, signature.height, signature.width);
-    let expected = (preprocess.channels, preprocess.height, preprocess.width);
-    if size != expected {
-        return Err(Failure::data(format!(
-            "{}: the engine reads {}; the spec says {}",
-            path.display(),
-            dims(size),
-            dims(expected)
-        )));
-    }
+    check_signature(path, opened.signature(), &preprocess, classes.len())?;
     Ok(Model { network: session(path, &*opened)?, classes, preprocess, nms: nms_from_spec(spec.nms()) })
 }
 
@@ -128,7 +121,9 @@ pub fn engine_record(engine: &Path) -> Result<Option<EngineRecord>, Failure> {
     if !path.exists() {
         return Ok(None);
     }
-    let record = EngineRecord::parse(&path.to_string_lossy(), &files::read_text(&path)?);
+    let text = String::from_utf8(files::read(&path)?)
+        .map_err(|_| Failure::data(format!("{}: not a text file", path.display())))?;
+    let record = EngineRecord::parse(&path.to_string_lossy(), &text);
     record.map(Some).map_err(|error| Failure::data(error.to_string()))
 }
 

@@ -1,6 +1,6 @@
 //! `status.json`: one JSON object per line, in the original's shape, for programs that watch a run.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write;
 use std::path::Path;
 
@@ -14,6 +14,8 @@ use crate::files;
 #[derive(Debug)]
 pub struct StatusLog {
     file: Option<File>,
+    /// Of the folder, as long as the command runs; it ends with the process, however that ends.
+    _lock: Option<File>,
 }
 
 /// What a line reports.
@@ -26,13 +28,14 @@ pub enum Status {
 }
 
 impl StatusLog {
-    /// Appends to `<results_dir>/status.json`.
+    /// Appends to `<results_dir>/status.json`. One command at a time writes into a folder.
     pub fn open(results_dir: Option<&Path>) -> Result<Self, Failure> {
-        let Some(dir) = results_dir else { return Ok(Self { file: None }) };
+        let Some(dir) = results_dir else { return Ok(Self { file: None, _lock: None }) };
         files::create_dir(dir)?;
+        let lock = lock(dir)?;
         let path = dir.join("status.json");
         let file = OpenOptions::new().create(true).append(true).open(&path);
-        Ok(Self { file: Some(file.map_err(|error| Failure::output(&path, &error))?) })
+        Ok(Self { file: Some(file.map_err(|error| Failure::output(&path, &error))?), _lock: lock })
     }
 
     /// Writes a line. `data` comes first; members such as `graphical` and `kpi` belong into `tail`.
@@ -82,5 +85,18 @@ impl StatusLog {
                 Err(failure)
             }
         }
+    }
+}
+
+/// Keeps other commands out of a results folder. None where the system cannot lock a folder.
+fn lock(dir: &Path) -> Result<Option<File>, Failure> {
+    let Ok(folder) = File::open(dir) else { return Ok(None) };
+    match folder.try_lock() {
+        Ok(()) => Ok(Some(folder)),
+        Err(TryLockError::WouldBlock) => Err(Failure::environment(format!(
+            "{}: another oxidet is writing into this folder; wait for it to end, or name another --results_dir",
+            dir.display()
+        ))),
+        Err(TryLockError::Error(_)) => Ok(None),
     }
 }

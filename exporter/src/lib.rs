@@ -4,6 +4,8 @@
 //! manifest; [`verify`] runs the written model beside the checkpoint and compares. [`nvinfer_config`] and [`triton_model`] make the files
 //! that DeepStream and Triton run it with. Bytes in, bytes out: this crate opens no files.
 
+#![forbid(unsafe_code)]
+
 mod deepstream;
 mod deployment;
 mod export;

@@ -7,6 +7,8 @@
 //!
 //! This crate knows no files, no devices and no tensor framework.
 
+#![forbid(unsafe_code)]
+
 mod activation;
 pub mod checkpoint;
 mod cost;

@@ -3,6 +3,8 @@
 //! Readers take slices and strings, writers return them: this crate opens no file, computes nothing about images or
 //! networks, and never panics whatever the bytes are. Formats are described in `docs/formats/`.
 
+#![forbid(unsafe_code)]
+
 pub mod calibration_cache;
 pub mod calibration_record;
 pub mod coco;

@@ -3,6 +3,7 @@
 use oxidet_graph::onnx::{Batch, Cut, FloatType, Metadata, NmsTail, Suppression, WriteOptions, cut, read};
 use oxidet_graph::{Detector, Params};
 use oxidet_proto::container::{self, ContainerError, Kind, Passphrase, Sniffed};
+use oxidet_proto::manifest::Precision;
 use oxidet_proto::onnx::tensor_shape_proto::{Dimension, Value};
 use oxidet_proto::onnx::{
     self, DataType, GraphProto, ModelProto, NodeProto, OnnxError, TensorProto, ValueInfoProto,
@@ -118,6 +119,15 @@ impl Artifact {
         has_half(&self.model)
     }
 
+    /// What the model itself is to be computed in.
+    pub fn precision(&self) -> Precision {
+        match (self.is_quantized(), self.is_half()) {
+            (true, _) => Precision::Int8,
+            (false, true) => Precision::Fp16,
+            (false, false) => Precision::Fp32,
+        }
+    }
+
     /// Whether the model is an engine of TensorRT that ONNX Runtime has built (`EPContext`), and no network.
     pub fn holds_engine(&self) -> bool {
         self.nodes().any(|node| node.op_type == "EPContext")
@@ -210,7 +220,9 @@ fn input_shape(graph: &GraphProto) -> Result<(usize, usize, usize), ArtifactErro
         )));
     };
     match (fixed(channels), fixed(height), fixed(width)) {
-        (Some(channels @ (1 | 3)), Some(height), Some(width)) => Ok((channels, height, width)),
+        (Some(channels @ (1 | 3)), Some(height), Some(width)) if height * width <= Detector::MOST_PIXELS => {
+            Ok((channels, height, width))
+        }
         _ => Err(not_a_detector(format!(
             "the size of input `{}` is not fixed, or not that of an image",
             input.name

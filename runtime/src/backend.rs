@@ -1,6 +1,7 @@
 //! Ways to run a model.
 
 mod batches;
+mod build_folder;
 pub mod cpu;
 mod engine_digest;
 pub mod onnxruntime;

@@ -1,7 +1,5 @@
 //! Building engines of TensorRT that are files: with TensorRT itself, with the program that comes with it, or through ONNX Runtime.
 
-use std::path::PathBuf;
-
 use oxidet_graph::onnx::NmsTail;
 use oxidet_proto::manifest::Precision;
 
@@ -16,8 +14,8 @@ use crate::{
 pub enum Builder {
     /// TensorRT, through the shim.
     TensorRt(TensorRt),
-    /// `trtexec`, at a path or where it is usually found.
-    TrtExec(Option<PathBuf>),
+    /// The program that comes with TensorRT.
+    TrtExec(TrtExec),
     /// The TensorRT provider of ONNX Runtime. Its engines have raw outputs, boxes and scores.
     OnnxRuntime(OnnxRuntime),
     /// The same, as an ONNX model that holds the engine (`EPContext`) and describes itself, for ONNX Runtime to run.
@@ -59,9 +57,7 @@ impl Builder {
                 let found = backend.probe()?;
                 Ok(format!("{} on {}", found.version, found.devices.join(", ")))
             }
-            Self::TrtExec(program) => {
-                Ok(format!("trtexec of TensorRT {}", TrtExec::find(program.as_deref())?.version()))
-            }
+            Self::TrtExec(program) => Ok(format!("trtexec of TensorRT {}", program.version())),
             Self::OnnxRuntime(backend) | Self::OnnxRuntimeContext(backend) => {
                 backend.probe_device(options.device)?;
                 Ok(format!("{} with TensorRT", backend.probe()?.version))
@@ -76,7 +72,7 @@ impl Builder {
     pub fn version(&self) -> Result<Option<Version>, Unavailable> {
         match self {
             Self::TensorRt(backend) => backend.version().map(Some),
-            Self::TrtExec(program) => Ok(Some(TrtExec::find(program.as_deref())?.version())),
+            Self::TrtExec(program) => Ok(Some(program.version())),
             Self::OnnxRuntime(_) | Self::OnnxRuntimeContext(_) => Ok(None),
         }
     }
@@ -93,13 +89,17 @@ impl Builder {
     ) -> Result<BuiltEngine, BuildError> {
         let artifact = Artifact::load(onnx, None)
             .map_err(|error| PrepareError { backend: self.name(), reason: error.to_string() })?;
+        if artifact.holds_engine() {
+            let reason = "the model holds an engine already".into();
+            return Err(PrepareError { backend: self.name(), reason }.into());
+        }
         let (engine, tensorrt, gpu) = match self {
             Self::TensorRt(backend) => {
                 let built = backend.build(onnx, options, progress)?;
                 (built.plan, Some(built.version), built.gpu)
             }
             Self::TrtExec(program) => {
-                let built = TrtExec::find(program.as_deref())?.build(onnx, options, progress)?;
+                let built = program.build(onnx, options, progress)?;
                 (built.plan, Some(built.version), built.gpu)
             }
             Self::OnnxRuntime(backend) => (backend.build_plan(&artifact, options)?, None, None),
@@ -116,10 +116,9 @@ impl Builder {
                 tensorrt: tensorrt.map(|version| version.to_string()),
                 gpu,
             },
-            precision: match (artifact.is_quantized(), artifact.is_half()) {
-                (true, _) => Precision::Int8,
-                (false, true) => Precision::Fp16,
-                (false, false) => options.precision,
+            precision: match artifact.precision() {
+                Precision::Fp32 => options.precision,
+                own => own,
             },
             profile: batch.map_or(options.profile, |images| Profile {
                 min: images,

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use oxidet_graph::Detector;
 use oxidet_graph::onnx::{NmsTail, Suppression};
 use oxidet_proto::manifest::{Precision, sha256_hex};
 use oxidet_vision::{NmsConfig, Preprocess};
@@ -105,6 +106,12 @@ impl EngineRecord {
         }
     }
 
+    /// Whether a file is called as TensorRT's engines are. Their bytes are known to TensorRT alone.
+    pub fn is_engine(path: &Path) -> bool {
+        let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+        ["engine", "plan", "trt"].contains(&extension.as_str())
+    }
+
     /// Where the record of an engine is.
     pub fn path(engine: &Path) -> PathBuf {
         let mut name = engine.as_os_str().to_owned();
@@ -154,7 +161,9 @@ impl EngineRecord {
             ),
             (preprocess.mean.iter().all(|mean| mean.is_finite()), "a mean of `preprocess` is not finite"),
             (
-                sides.contains(&preprocess.width) && sides.contains(&preprocess.height),
+                sides.contains(&preprocess.width)
+                    && sides.contains(&preprocess.height)
+                    && preprocess.width * preprocess.height <= Detector::MOST_PIXELS,
                 "the size in `preprocess` is none of an image",
             ),
             (matches!(preprocess.depth, 8 | 16), "`depth` of `preprocess` is neither 8 nor 16"),

@@ -29,6 +29,8 @@ pub struct EngineOptions {
     pub cache_dir: Option<PathBuf>,
     /// Libraries with plugins that the model needs.
     pub plugins: Vec<PathBuf>,
+    /// Whether an engine inside of an ONNX model (`EPContext`) may be opened, which runs code.
+    pub trusts_engine: bool,
 }
 
 impl Default for EngineOptions {
@@ -44,6 +46,7 @@ impl Default for EngineOptions {
             workspace: None,
             cache_dir: None,
             plugins: Vec::new(),
+            trusts_engine: false,
         }
     }
 }

@@ -5,6 +5,8 @@
 //! [`evaluate`] measures, and [`report`] tells. [`pruning_check`] compares a pruned network with the whole one. [`convert`], [`doctor`], [`gallery`] and [`anchors`] are for data before training, [`weights`]
 //! for networks that were trained before. This crate alone links candle.
 
+#![forbid(unsafe_code)]
+
 pub mod anchors;
 pub mod augment;
 pub mod average;

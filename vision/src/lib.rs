@@ -4,6 +4,8 @@
 //! overlap ([`iou()`]) and one average precision ([`metrics`]). Everything works on bytes and slices; this crate knows no
 //! files, no tensor framework and no ONNX.
 
+#![deny(unsafe_code)]
+
 mod boxes;
 mod decode;
 mod detections;

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-const TARGET: &str = "aarch64-unknown-linux-gnu";
+pub const TARGET: &str = "aarch64-unknown-linux-gnu";
 const LINKER: &str = "aarch64-linux-gnu-gcc";
 
 /// Builds the program that runs models for aarch64 and tests it with qemu. Needs `rustup target add aarch64-unknown-linux-gnu`, and
@@ -51,18 +51,23 @@ fn emulated(program: &Path) -> Command {
 }
 
 fn cargo(args: &[&str]) -> Result<()> {
-    let status = Command::new(env!("CARGO"))
-        .args(args)
-        .args(["--release", "--locked", "--target", TARGET])
-        .env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", LINKER)
-        .env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER", "qemu-aarch64 -L /usr/aarch64-linux-gnu")
-        .env("CC_aarch64_unknown_linux_gnu", LINKER)
-        .status()?;
-    ensure!(status.success(), "cargo {} failed", args.join(" "));
+    let mut command = Command::new(env!("CARGO"));
+    command.args(args).args(["--release", "--locked", "--target", TARGET]);
+    cross(&mut command);
+    ensure!(command.status()?.success(), "cargo {} failed", args.join(" "));
     Ok(())
 }
 
-fn target_dir() -> PathBuf {
+/// Tells cargo what links and what runs programs for aarch64.
+pub fn cross(command: &mut Command) {
+    command
+        .env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", LINKER)
+        .env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER", "qemu-aarch64 -L /usr/aarch64-linux-gnu")
+        .env("CC_aarch64_unknown_linux_gnu", LINKER);
+}
+
+/// Where cargo builds.
+pub fn target_dir() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| here.join("target"), PathBuf::from)
 }

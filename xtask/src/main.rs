@@ -1,4 +1,5 @@
 //! Tasks of the people who work on oxidet: `cargo xtask <task>`.
+#![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program of the terminal")]
 
 mod aarch64;
@@ -9,7 +10,9 @@ mod bench_ops;
 mod bench_runtime;
 mod bench_train;
 mod check_shim;
+mod dist;
 mod follow_peer;
+mod fuzz;
 mod onnx_peer;
 
 use clap::Parser;
@@ -35,8 +38,10 @@ enum Task {
     Ops(bench_ops::Args),
     #[command(name = "check-shim")]
     Shim(check_shim::Args),
+    Dist(dist::Args),
     #[command(name = "follow-peer")]
     Follow(follow_peer::Args),
+    Fuzz(fuzz::Args),
     #[command(name = "onnx-peer")]
     Onnx(onnx_peer::Args),
 }
@@ -52,7 +57,9 @@ fn main() -> anyhow::Result<()> {
         Task::TrainWorker(args) => bench_train::work(&args),
         Task::Ops(args) => bench_ops::run(&args),
         Task::Shim(args) => check_shim::run(&args),
+        Task::Dist(args) => dist::run(&args),
         Task::Follow(args) => follow_peer::run(&args),
+        Task::Fuzz(args) => fuzz::run(&args),
         Task::Onnx(args) => onnx_peer::run(&args),
     }
 }

@@ -232,11 +232,7 @@ impl Calibration {
         path: &Path,
         version: TensorRtVersion,
     ) -> Result<(usize, Vec<NewFile>), Failure> {
-        let header = CacheHeader::TensorRt { number: version.number(), algorithm: Algorithm::Entropy2 };
-        let mut cache = CalibrationCache::new(header);
-        for (tensor, amax) in &self.written {
-            cache.push_amax(tensor, *amax).map_err(|error| Failure::bug(error.to_string()))?;
-        }
+        let cache = self.cache(version)?;
         let text = cache.to_text();
         let mut files = Vec::new();
         if let Some(record) = &self.record {
@@ -245,6 +241,20 @@ impl Calibration {
         }
         files.push((path.to_owned(), text.into_bytes()));
         Ok((cache.entries().len(), files))
+    }
+
+    /// The text of a cache, for a builder that gives it a header of its own.
+    pub fn cache_text(&self) -> Result<Vec<u8>, Failure> {
+        Ok(self.cache(TensorRtVersion::V8_5_3)?.to_text().into_bytes())
+    }
+
+    fn cache(&self, version: TensorRtVersion) -> Result<CalibrationCache, Failure> {
+        let header = CacheHeader::TensorRt { number: version.number(), algorithm: Algorithm::Entropy2 };
+        let mut cache = CalibrationCache::new(header);
+        for (tensor, amax) in &self.written {
+            cache.push_amax(tensor, *amax).map_err(|error| Failure::bug(error.to_string()))?;
+        }
+        Ok(cache)
     }
 
     pub fn scales(&self) -> TensorScales {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use oxidet_proto::container::{self, Kind, Sniffed};
+use oxidet_runtime::tensorrt::TrtExec;
 use oxidet_runtime::{
     Artifact, Backend, Capabilities, Cpu, Device, EngineOptions, EngineRecord, Machine, OnnxRuntime, Profile,
     TensorRt, Unavailable,
@@ -49,6 +50,7 @@ pub fn run(args: &DoctorArgs) -> Result<(), Failure> {
     let probed: Vec<Probed> =
         backends.into_iter().map(|backend| Probed { found: backend.probe(), backend }).collect();
     let needs = args.model.as_ref().map(|_| args.look(&probed)).transpose()?;
+    let trtexec = TrtExec::find(None);
     let machine = Machine::this();
     if args.json {
         let backends: Vec<Value> = probed.iter().map(Probed::to_json).collect();
@@ -56,6 +58,7 @@ pub fn run(args: &DoctorArgs) -> Result<(), Failure> {
             "oxidet_version": env!("CARGO_PKG_VERSION"),
             "machine": machine,
             "backends": backends,
+            "trtexec": trtexec.as_ref().map(|program| program.version().to_string()).ok(),
             "model": needs.map(|needs| needs.to_json()),
         });
         console::print(&format!("{json:#}"));
@@ -64,6 +67,13 @@ pub fn run(args: &DoctorArgs) -> Result<(), Failure> {
     console::print(&format!("oxidet {} on {machine}", env!("CARGO_PKG_VERSION")));
     for backend in &probed {
         console::print(&backend.to_text());
+    }
+    if let Ok(program) = &trtexec {
+        console::print(&format!(
+            "{:<12} of TensorRT {}, for gen_trt_engine --builder trtexec",
+            "trtexec",
+            program.version()
+        ));
     }
     if let (Some(path), Some(needs)) = (&args.model, needs) {
         console::print(&format!("\n{}\n{}", path.display(), needs.to_text()));
@@ -117,7 +127,7 @@ impl DoctorArgs {
             );
             return Ok(Needs { facts: vec![fact], runs: Vec::new() });
         }
-        if model::is_engine(path) {
+        if EngineRecord::is_engine(path) {
             return Ok(Needs { facts: facts_of_engine(path)?, runs: Vec::new() });
         }
         let encrypted = matches!(
@@ -165,6 +175,10 @@ fn facts_of_engine(path: &Path) -> Result<Vec<(&'static str, String)>, Failure> 
 fn facts(artifact: &Artifact, encrypted: bool) -> Vec<(&'static str, String)> {
     let signature = artifact.signature();
     let batch = signature.batch.map_or("any number of".to_owned(), |images| images.to_string());
+    if artifact.holds_engine() {
+        let held = "an engine of TensorRT in an ONNX model; --backend onnxruntime --device tensorrt --trust-engine runs it";
+        return vec![("kind", held.to_owned())];
+    }
     let precision = match (artifact.is_quantized(), artifact.is_half()) {
         (true, _) => "INT8 with Q/DQ pairs (TensorRT 8 and later, ONNX Runtime); no calibration is needed",
         (false, true) => "float16 layers; input, decoding and outputs are float32",

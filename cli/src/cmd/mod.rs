@@ -1,10 +1,12 @@
 //! The commands, one file each. Those below the line belong to the build that trains.
 
 pub mod benchmark;
+pub mod completions;
 pub mod doctor;
 pub mod encrypt;
 pub mod gen_trt_engine;
 pub mod inference;
+pub mod man;
 pub mod tensorrt;
 pub mod verify;
 

@@ -76,6 +76,26 @@ fn a_terminated_run_saves_and_says_how_to_go_on() {
 }
 
 #[test]
+#[cfg(unix)]
+fn a_second_command_keeps_out_of_a_results_folder_and_a_killed_one_lets_go_of_it() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path();
+    project(dir);
+    fs::write(dir.join("spec.txt"), long("")).unwrap();
+    let mut child = start(dir, "out");
+    wait_for(&dir.join("out/weights/yolov4_cspdarknet_tiny_epoch_002.tlt"));
+    for line in ["train -e spec.txt -r out", "train -e spec.txt -r ./images/../out"] {
+        let run = oxidet(dir, line);
+        assert_eq!(run.code, 4, "{line}: {}", run.told());
+        assert!(run.stderr.contains("another oxidet is writing into this folder"), "{}", run.told());
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let run = oxidet(dir, "evaluate -m out/weights/yolov4_cspdarknet_tiny_epoch_002.tlt -e spec.txt -r out");
+    assert_eq!(run.code, 0, "{}", run.told());
+}
+
+#[test]
 fn a_results_folder_that_cannot_be_made_is_told_before_training() {
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path();

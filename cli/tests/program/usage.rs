@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::support::{SPEC, oxidet, project};
+use crate::support::{SPEC, oxidet, project, yolo_v4};
 
 #[test]
 fn exit_codes_say_whose_turn_it_is() {
@@ -54,4 +54,31 @@ fn lint_prints_what_it_understood() {
     let run = oxidet(temp.path(), "lint spec.txt --format json");
     let json: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
     assert_eq!((json["kind"].as_str(), json["runs"].as_bool()), (Some("experiment"), Some(true)));
+}
+
+#[test]
+fn shells_and_man_know_every_command() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path();
+    let help = oxidet(dir, "--help").stdout;
+    let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let commands: Vec<&str> = commands
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.strip_prefix("  ")?.split(' ').next())
+        .collect();
+    let commands: Vec<&str> = commands.into_iter().filter(|command| !command.is_empty()).collect();
+    assert!(commands.contains(&"train") && commands.contains(&"gen_trt_engine"), "{help}");
+    for shell in ["bash", "zsh", "fish"] {
+        let run = oxidet(dir, &format!("completions {shell}"));
+        assert_eq!(run.code, 0, "{}", run.told());
+        assert!(commands.iter().all(|command| run.stdout.contains(command)), "{shell}");
+    }
+    let run = oxidet(dir, "man pages");
+    assert_eq!(run.code, 0, "{}", run.told());
+    for command in commands.iter().filter(|command| **command != "help") {
+        let page = fs::read_to_string(dir.join(format!("pages/oxidet-{command}.1"))).unwrap();
+        assert!(page.contains("Examples:"), "{command}");
+    }
+    assert_eq!(yolo_v4(dir, "man others").code, 0);
+    assert!(dir.join("others/yolo_v4-train.1").exists());
 }

@@ -28,6 +28,7 @@ pub fn digest(onnx: &[u8], options: &EngineOptions, builder: &str) -> Result<Str
         workspace,
         cache_dir: _,
         plugins,
+        trusts_engine: _,
     } = options;
     let mut hash = Sha256::new();
     let mut part = |bytes: &[u8]| {

@@ -13,7 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use engine_cache::{EngineCache, build_folder, unkept};
+use engine_cache::{EngineCache, folder_with, unkept};
 use ort::session::Session as OrtSession;
 use ort::session::builder::GraphOptimizationLevel;
 use oxidet_proto::manifest::Precision;
@@ -48,7 +48,7 @@ impl OnnxRuntime {
     /// # Errors
     /// As [`Backend::prepare`].
     pub fn build_plan(&self, artifact: &Artifact, options: &EngineOptions) -> Result<Vec<u8>, PrepareError> {
-        self.build_file(artifact, options, None).map_err(failed)
+        self.build_file(artifact, options, Purpose::Plan).map_err(failed)
     }
 
     /// The same, as an ONNX model with the engine in its one node (`EPContext`), which describes itself as the model did.
@@ -60,7 +60,7 @@ impl OnnxRuntime {
         artifact: &Artifact,
         options: &EngineOptions,
     ) -> Result<Vec<u8>, PrepareError> {
-        let built = self.build_file(artifact, options, Some(CONTEXT_MODEL)).map_err(failed)?;
+        let built = self.build_file(artifact, options, Purpose::ContextModel).map_err(failed)?;
         describe(&built, artifact.model()).map_err(failed)
     }
 
@@ -72,7 +72,7 @@ impl OnnxRuntime {
         &self,
         artifact: &Artifact,
         options: &EngineOptions,
-        context_model: Option<&'static str>,
+        purpose: Purpose,
     ) -> Result<OrtEngine, String> {
         check(artifact, options)?;
         let library = self.open()?;
@@ -84,9 +84,10 @@ impl OnnxRuntime {
             signature: artifact.signature().clone(),
             input: artifact.input().to_owned(),
             is_quantized: artifact.is_quantized(),
+            is_half: artifact.is_half(),
             options: options.clone(),
             cache,
-            context_model,
+            purpose,
             first: Mutex::new(None),
         })
     }
@@ -96,15 +97,15 @@ impl OnnxRuntime {
         &self,
         artifact: &Artifact,
         options: &EngineOptions,
-        context_model: Option<&'static str>,
+        purpose: Purpose,
     ) -> Result<Vec<u8>, String> {
-        let engine = self.engine(artifact, options, context_model)?;
+        let engine = self.engine(artifact, options, purpose)?;
         if !engine.builds_engine() {
             return Err("it builds engines for an NVIDIA GPU or DLA; choose such a device".into());
         }
-        let folder = build_folder(tempfile::tempdir(), options.calibration_cache.as_deref())?;
+        let folder = folder_with(None, options.calibration_cache.as_deref())?;
         drop(engine.build_in(Some(folder.path()))?);
-        read_built(folder.path(), context_model)
+        read_built(folder.path(), purpose)
     }
 }
 
@@ -136,7 +137,7 @@ impl Backend for OnnxRuntime {
     }
 
     fn prepare(&self, artifact: &Artifact, options: &EngineOptions) -> Result<Box<dyn Engine>, PrepareError> {
-        let engine = self.engine(artifact, options, None).map_err(failed)?;
+        let engine = self.engine(artifact, options, Purpose::Run).map_err(failed)?;
         let first = engine.build().map_err(failed)?;
         *engine.first.lock().unwrap_or_else(PoisonError::into_inner) = Some(first);
         Ok(Box::new(engine))
@@ -148,10 +149,10 @@ fn failed(reason: String) -> PrepareError {
 }
 
 /// The one engine in a folder, or the model that holds it.
-fn read_built(folder: &Path, context_model: Option<&str>) -> Result<Vec<u8>, String> {
-    let is_built = |path: &Path| match context_model {
-        Some(name) => path.file_name().is_some_and(|file| file == name),
-        None => path.extension().is_some_and(|extension| extension == "engine"),
+fn read_built(folder: &Path, purpose: Purpose) -> Result<Vec<u8>, String> {
+    let is_built = |path: &Path| match purpose {
+        Purpose::ContextModel => path.file_name().is_some_and(|file| file == CONTEXT_MODEL),
+        Purpose::Run | Purpose::Plan => path.extension().is_some_and(|extension| extension == "engine"),
     };
     let entries = fs::read_dir(folder).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     let entries = entries.map_err(|error| format!("{}: {error}", folder.display()))?;
@@ -173,6 +174,10 @@ fn describe(built: &[u8], model: &ModelProto) -> Result<Vec<u8>, String> {
 
 fn check(artifact: &Artifact, options: &EngineOptions) -> Result<(), String> {
     let on_tensorrt = matches!(options.device, Device::TensorRt(_) | Device::Dla(_));
+    if on_tensorrt && artifact.holds_engine() && !options.trusts_engine {
+        return Err("the model holds an engine (EPContext), and opening an engine runs code: --trust-engine, if you know where it is from"
+            .into());
+    }
     if !on_tensorrt {
         processor::computes_what_the_model_says(artifact, options.precision)?;
     }
@@ -196,16 +201,26 @@ fn check(artifact: &Artifact, options: &EngineOptions) -> Result<(), String> {
     Ok(())
 }
 
+/// What a session is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    Run,
+    /// The engine that is in the folder then.
+    Plan,
+    /// The model with that engine in it.
+    ContextModel,
+}
+
 struct OrtEngine {
     library: Library,
     onnx: Vec<u8>,
     signature: Signature,
     input: String,
     is_quantized: bool,
+    is_half: bool,
     options: EngineOptions,
     cache: Option<EngineCache>,
-    /// Name of the model with the engine in it that is to be written, if one is.
-    context_model: Option<&'static str>,
+    purpose: Purpose,
     /// Made to see that the model is understood; the first who asks gets it.
     first: Mutex<Option<OrtSession>>,
 }

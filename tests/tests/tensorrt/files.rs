@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use oxidet_proto::manifest::Precision;
-use oxidet_runtime::tensorrt::{Cuda, Gpus, TensorRt};
+use oxidet_runtime::tensorrt::{Cuda, Gpus, TensorRt, TrtExec};
 use oxidet_runtime::{Artifact, Builder, DetectorFacts, EngineOptions, EngineRecord};
 use oxidet_vision::{Picture, image};
 
@@ -88,6 +88,9 @@ fake_tests! {
     }
 }
 
+/// Options whose values are paths of a folder that is made for the build.
+const FILES: [&str; 3] = ["--onnx=", "--saveEngine=", "--calib="];
+
 /// A `trtexec` that writes its arguments to the engine.
 fn trtexec(folder: &Path, number: u32) -> std::path::PathBuf {
     use std::os::unix::fs::PermissionsExt;
@@ -111,7 +114,7 @@ fn trtexec_is_told_what_the_library_would_be() {
     let folder = build_folder("trtexec");
     fs::create_dir_all(&folder).unwrap();
     let arguments = |number: u32, model: Model<'_>, options: &EngineOptions| {
-        let builder = Builder::TrtExec(Some(trtexec(&folder, number)));
+        let builder = Builder::TrtExec(TrtExec::find(Some(&trtexec(&folder, number))).unwrap());
         let built = builder
             .build(&model.onnx(), options, &mut |_| ControlFlow::Continue(()))
             .map_err(|error| error.to_string())?;
@@ -119,7 +122,7 @@ fn trtexec_is_told_what_the_library_would_be() {
         let lines = String::from_utf8(built.engine).unwrap();
         let words: Vec<String> = lines
             .lines()
-            .filter(|word| !word.contains("/tmp") && !word.starts_with("--onnx"))
+            .filter(|word| !FILES.iter().any(|option| word.starts_with(option)))
             .map(str::to_owned)
             .collect();
         Ok::<_, String>(words.join(" "))
@@ -147,7 +150,7 @@ fn trtexec_is_told_what_the_library_would_be() {
     assert!(
         told.contains("--int8") && !told.contains("--fp16 ")
             && told.contains(
-                "--precisionConstraints=obey --layerPrecisions=conv_1/convolution:fp32,conv_1/mish:fp32,head:int8"
+                "--precisionConstraints=obey --layerPrecisions=conv_1/convolution:fp32,conv_1/mish:fp32,head:int8 --layerOutputTypes=conv_1/convolution:fp32,conv_1/mish:fp32 "
             ),
         "{told}"
     );
@@ -171,9 +174,13 @@ fn trtexec_is_told_what_the_library_would_be() {
     let error = arguments(100_300, plain, &plugin).unwrap_err();
     assert!(error.contains("trtexec of TensorRT 10.3.0 failed: no such plugin"), "{error}");
     // Stopped while it works.
-    let builder = Builder::TrtExec(Some(trtexec(&folder, 8602)));
+    let slow = trtexec(&folder, 8602);
+    let script =
+        fs::read_to_string(&slow).unwrap().replace("--help ] && exit 0\n", "--help ] && exit 0\nsleep 60\n");
+    fs::write(&slow, script).unwrap();
+    let builder = Builder::TrtExec(TrtExec::find(Some(&slow)).unwrap());
     let stopped = builder.build(&plain.onnx(), &options(), &mut |_| ControlFlow::Break(()));
     assert!(stopped.is_err_and(|error| error.to_string().contains("cancelled")));
-    let missing = Builder::TrtExec(Some("/no/trtexec".into())).probe(&options()).unwrap_err().to_string();
+    let missing = TrtExec::find(Some(Path::new("/no/trtexec"))).unwrap_err().to_string();
     assert!(missing.contains("/no/trtexec"), "{missing}");
 }

@@ -113,7 +113,8 @@ fn open(bytes: &[u8]) -> Result<impl ImageDecoder, ImageError> {
     if width == 0 || height == 0 {
         return Err(ImageError::Empty);
     }
-    if width > MAX_SIDE || height > MAX_SIDE || u64::from(width) * u64::from(height) > MAX_PIXELS {
+    let is_large = u64::from(width) * u64::from(height) > MAX_PIXELS || decoder.total_bytes() > MAX_ALLOC;
+    if width > MAX_SIDE || height > MAX_SIDE || is_large {
         let max_megapixels = MAX_PIXELS / 1_000_000;
         return Err(ImageError::TooLarge { width, height, max: MAX_SIDE, max_megapixels });
     }

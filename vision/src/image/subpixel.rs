@@ -62,6 +62,7 @@ impl Subpixel for u16 {
 /// `value` rounded, between 0 and `most`, which is below 2³¹; 0 when it is no number. Made for loops: compilers turn this into
 /// vectors, and a checked cast not.
 #[inline(always)]
+#[expect(unsafe_code, reason = "the innermost loop of resizing: `as` would check again what is known")]
 fn round(value: f32, most: f32) -> i32 {
     let inside = (value + 0.5).max(0.0).min(most);
     // SAFETY: `max` has made 0 of a NaN, and nothing is beyond `most`.

@@ -10,6 +10,7 @@ use oxidet_proto::manifest::Precision;
 use oxidet_proto::precision_list;
 use oxidet_runtime::{DetectorFacts, Device, EngineOptions, Profile};
 
+use crate::calibration::Calibration;
 use crate::console;
 use crate::engine_file::{BuilderArgs, EngineFile};
 use crate::exit::Failure;
@@ -91,14 +92,14 @@ impl EngineFileArgs {
 }
 
 impl EngineJob<'_> {
-    /// Builds it of the written model; `cache` has its ranges if it is to be INT8 and does not hold them, `float_layers` lists those that
+    /// Builds it of the written model; `ranges` are its own if it is to be INT8 and does not hold them, `float_layers` lists those that
     /// stay in float then.
     pub fn build(
         self,
         model: &Path,
         passphrase: Option<&Passphrase>,
         precision: Precision,
-        cache: Option<&Path>,
+        ranges: Option<&Calibration>,
         float_layers: Option<&Path>,
     ) -> Result<(), Failure> {
         let onnx = model::read_onnx(model, passphrase)?;
@@ -106,7 +107,7 @@ impl EngineJob<'_> {
         let takes_ranges = precision == Precision::Int8 && !artifact.is_quantized();
         let mut options = EngineOptions { precision, ..self.options };
         if takes_ranges {
-            options.calibration_cache = cache.map(files::read).transpose()?;
+            options.calibration_cache = ranges.map(Calibration::cache_text).transpose()?;
             if let Some(path) = float_layers {
                 options.float_layers =
                     precision_list::parse(&path.to_string_lossy(), &files::read_text(path)?)

@@ -195,13 +195,7 @@ pub fn run(args: &ExportArgs) -> Result<(), Failure> {
         }
         if let Some(engine) = engine {
             let float_layers = args.int8.calibration.fp16_layers();
-            engine.build(
-                &output,
-                passphrase.as_ref(),
-                job.precision,
-                bundle.cache.as_deref(),
-                float_layers,
-            )?;
+            engine.build(&output, passphrase.as_ref(), job.precision, plan.ranges.as_ref(), float_layers)?;
         }
         let parameters = checkpoint.detector.graph.param_count();
         let bytes = std::fs::metadata(&output).map_err(|error| Failure::io(&output, &error))?.len();

@@ -119,8 +119,11 @@ impl GenTrtEngineArgs {
         let own = DetectorFacts::of(artifact);
         let Some(path) = &self.spec else { return Ok(own) };
         let spec = spec::read(path, Verb::Export, false)?;
-        let Some(facts) = own else { return Ok(Some(facts_of_spec(&spec, artifact))) };
-        model::check_fits(&self.model, &facts.classes, &facts.preprocess, &spec)?;
+        if let Some(metadata) = artifact.metadata() {
+            model::check_fits(&self.model, &metadata.labels, &metadata.preprocess, &spec)?;
+        }
+        let facts = own.unwrap_or_else(|| facts_of_spec(&spec, artifact));
+        model::check_signature(&self.model, artifact.signature(), &facts.preprocess, facts.classes.len())?;
         Ok(Some(facts))
     }
 
@@ -135,11 +138,10 @@ impl GenTrtEngineArgs {
                 .map_err(|error| Failure::usage(error.to_string()))?,
             None => BTreeSet::new(),
         };
-        let own = if artifact.is_quantized() { DataType::Int8 } else { DataType::Fp32 };
         let workspace = self.workspace.checked_mul(1 << 30);
         Ok(EngineOptions {
             device: if self.dla { Device::Dla(self.device) } else { Device::TensorRt(self.device) },
-            precision: self.data_type.unwrap_or(own).into(),
+            precision: self.data_type.map_or(artifact.precision(), Into::into),
             profile,
             float_layers,
             strict: self.strict,

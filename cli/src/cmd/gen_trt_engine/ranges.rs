@@ -43,11 +43,20 @@ pub(super) struct RangeArgs {
 impl RangeArgs {
     /// Adds the files that are read and written.
     pub fn check_files(&self, plan: &mut FilePlan) -> Result<(), Failure> {
-        let read = [&self.json, &self.data_file];
-        read.into_iter().flatten().for_each(|path| plan.reads(path));
+        self.json.iter().for_each(|path| plan.reads(path));
+        if let Some(path) = &self.data_file {
+            // As calibrate: with images it is made of them.
+            if self.image_dir.is_some() { plan.writes(path)? } else { plan.reads(path) }
+        }
         match &self.cache {
             Some(path) if path.exists() => plan.reads(path),
-            Some(path) if self.calibrates() => plan.writes(path)?,
+            #[cfg(feature = "training")]
+            Some(path) if self.calibrates() => {
+                plan.writes(path)?;
+                plan.writes(&crate::calibration::record_path(path))?;
+            }
+            #[cfg(not(feature = "training"))]
+            Some(_) if self.calibrates() => {}
             Some(path) => {
                 return Err(Failure::data(format!(
                     "{}: there is no such cache; oxidet calibrate makes it, or --cal_image_dir here",
@@ -79,7 +88,9 @@ impl RangeArgs {
                     model.display()
                 )));
             }
-            if let Some(option) = self.idle_option() {
+            let file = [("--cal_cache_file", self.cache.is_some()), ("--cal_json_file", self.json.is_some())];
+            let file = file.into_iter().find_map(|(name, given)| given.then_some(name));
+            if let Some(option) = file.or(self.idle_option()) {
                 console::warn(&format!("{option} has no effect: the model holds its ranges (Q/DQ)"));
             }
             return Ok(None);

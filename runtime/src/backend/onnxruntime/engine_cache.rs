@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use super::Library;
 use super::providers::CALIBRATION;
+use crate::backend::build_folder::build_folder;
 use crate::backend::engine_digest::digest;
 use crate::{Device, EngineOptions};
 
@@ -43,10 +44,7 @@ impl EngineCache {
     /// An empty folder to build into.
     pub fn temporary(&self) -> Result<TempDir, String> {
         fs::create_dir_all(&self.parent).map_err(|error| format!("{}: {error}", self.parent.display()))?;
-        build_folder(
-            tempfile::Builder::new().prefix(".building-").tempdir_in(&self.parent),
-            self.calibration.as_deref(),
-        )
+        folder_with(Some(&self.parent), self.calibration.as_deref())
     }
 
     /// Keeps what was built there, in place of what there was.
@@ -61,12 +59,12 @@ impl EngineCache {
 
 /// A folder for an engine that is not kept, where its calibration cache has to lie.
 pub fn unkept(calibration: Option<&[u8]>) -> Result<Option<TempDir>, String> {
-    calibration.map(|text| build_folder(tempfile::tempdir(), Some(text))).transpose()
+    calibration.map(|text| folder_with(None, Some(text))).transpose()
 }
 
 /// A folder to build in, with the calibration cache that is to lie in it.
-pub fn build_folder(made: std::io::Result<TempDir>, calibration: Option<&[u8]>) -> Result<TempDir, String> {
-    let folder = made.map_err(|error| format!("a folder to build in: {error}"))?;
+pub fn folder_with(parent: Option<&Path>, calibration: Option<&[u8]>) -> Result<TempDir, String> {
+    let folder = build_folder(parent).map_err(|error| format!("a folder to build in: {error}"))?;
     if let Some(text) = calibration {
         let path = folder.path().join(CALIBRATION);
         fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))?;

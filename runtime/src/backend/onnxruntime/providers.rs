@@ -7,7 +7,7 @@ use ort::session::Session as OrtSession;
 use oxidet_proto::manifest::Precision;
 use oxidet_proto::onnx::{DataType, GraphProto, ModelProto, NodeProto, ValueInfoProto};
 
-use super::{Library, OrtEngine};
+use super::{CONTEXT_MODEL, Library, OrtEngine, Purpose};
 use crate::Device;
 use crate::backend::Signature;
 
@@ -37,7 +37,7 @@ pub fn of(engine: &OrtEngine, folder: Option<&Path>) -> Vec<ExecutionProviderDis
     }
     let int8 = options.precision == Precision::Int8 || engine.is_quantized;
     tensorrt = tensorrt.with_fp16(options.precision != Precision::Fp32 && !options.strict).with_int8(int8);
-    if options.precision == Precision::Fp16 {
+    if options.precision == Precision::Fp16 || engine.is_half {
         tensorrt = tensorrt.with_fp16(true);
     }
     if options.calibration_cache.is_some() {
@@ -64,15 +64,20 @@ pub fn of(engine: &OrtEngine, folder: Option<&Path>) -> Vec<ExecutionProviderDis
             .with_timing_cache(true)
             .with_timing_cache_path(&path);
     }
-    if let (Some(folder), Some(name)) = (folder, engine.context_model) {
+    if let (Some(folder), Purpose::ContextModel) = (folder, engine.purpose) {
         // With the engine in the model, which then is one file.
         tensorrt = tensorrt
             .with_dump_ep_context_model(true)
-            .with_ep_context_file_path(folder.join(name).display())
+            .with_ep_context_file_path(folder.join(CONTEXT_MODEL).display())
             .with_ep_context_embed_mode(1);
     }
-    // What TensorRT does not take goes to CUDA, on the same GPU.
-    vec![tensorrt.build().error_on_failure(), cuda(gpu)]
+    let tensorrt = tensorrt.build().error_on_failure();
+    match engine.purpose {
+        // What TensorRT does not take goes to CUDA, on the same GPU.
+        Purpose::Run => vec![tensorrt, cuda(gpu)],
+        // An engine of a part is none.
+        Purpose::Plan | Purpose::ContextModel => vec![tensorrt],
+    }
 }
 
 /// Whether a provider computes here: it is asked to copy a number.

@@ -308,6 +308,12 @@ impl Backend for TensorRt {
         }
     }
 
+    fn probe_device(&self, device: Device) -> Result<(), Unavailable> {
+        let ordinal = ordinal(device).map_err(|error| missing(error.reason))?;
+        self.probe()?;
+        self.gpus.open(ordinal).map(drop).map_err(missing)
+    }
+
     fn prepare(&self, artifact: &Artifact, options: &EngineOptions) -> Result<Box<dyn Engine>, PrepareError> {
         let prepared = self.prepare_with(artifact, options, &mut |_| ControlFlow::Continue(()));
         prepared.map(|prepared| prepared.engine).map_err(flat)

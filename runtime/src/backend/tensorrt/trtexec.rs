@@ -12,11 +12,12 @@ use oxidet_proto::calibration_cache::TensorRtVersion;
 
 use super::build::Layer;
 use super::request::Request;
-use super::{Built, Progress, ProgressListener, Version, abi, failed, model_of_file};
-use crate::backend::Unavailable;
+use super::{BuildError, Built, Progress, ProgressListener, Version, abi, model_of_file};
+use crate::backend::build_folder::build_folder;
+use crate::backend::{PrepareError, Unavailable};
 use crate::{Device, EngineOptions};
 
-use super::BuildError;
+const NAME: &str = "trtexec";
 
 /// Where JetPack and NVIDIA's packages put it.
 const USUAL_PLACE: &str = "/usr/src/tensorrt/bin/trtexec";
@@ -40,7 +41,6 @@ impl TrtExec {
     /// # Errors
     /// When there is none, or it does not run.
     pub fn find(named: Option<&Path>) -> Result<Self, Unavailable> {
-        let missing = |missing| Unavailable { backend: "trtexec", missing };
         let places: &[&Path] = match named {
             Some(path) => &[path],
             None => &[Path::new("trtexec"), Path::new(USUAL_PLACE)],
@@ -48,9 +48,14 @@ impl TrtExec {
         for program in places {
             match Command::new(program).arg("--help").stdin(Stdio::null()).output() {
                 Ok(said) => {
-                    let said = String::from_utf8_lossy(&said.stdout).into_owned();
-                    let version = version_in(&said).ok_or_else(|| {
-                        missing(format!("{} does not tell a version of TensorRT", program.display()))
+                    let version = version_in(&String::from_utf8_lossy(&said.stdout)).ok_or_else(|| {
+                        let why = String::from_utf8_lossy(&said.stderr);
+                        let why = why.lines().next().unwrap_or_default();
+                        missing(format!(
+                            "{} does not tell a version of TensorRT ({}) {why}",
+                            program.display(),
+                            said.status
+                        ))
                     })?;
                     return Ok(Self { program: (*program).to_owned(), version });
                 }
@@ -83,10 +88,11 @@ impl TrtExec {
     ) -> Result<Built, BuildError> {
         let (artifact, model, layers) = model_of_file(onnx)?;
         let request = Request::new(model, options, self.version).map_err(failed)?;
-        let folder = tempfile::tempdir().map_err(|error| failed(format!("a folder to build in: {error}")))?;
+        let folder =
+            build_folder(None).map_err(|error| missing(format!("no folder to build in: {error}")))?;
         let files = Files::new(folder.path());
         let write = |path: &Path, bytes: &[u8]| {
-            fs::write(path, bytes).map_err(|error| failed(format!("{}: {error}", path.display())))
+            fs::write(path, bytes).map_err(|error| missing(format!("{}: {error}", path.display())))
         };
         write(&files.onnx, onnx)?;
         if let Some(cache) = &request.calibration {
@@ -97,13 +103,16 @@ impl TrtExec {
         let input = model.batch.is_none().then(|| (artifact.input(), size));
         let arguments = arguments(&request, options, self.version, input, &layers, &files).map_err(failed)?;
         let said = self.run(&arguments, progress)?;
+        if let Some(what) = not_as_asked(&said, request.calibration.is_some()) {
+            return Err(failed(what.into()).into());
+        }
         let plan = fs::read(&files.engine).map_err(|error| failed(format!("it wrote no engine: {error}")))?;
         Ok(Built { plan, version: self.version, gpu: gpu_in(&said) })
     }
 
     /// Runs it to its end, or until the listener stops it; what it said.
     fn run(&self, arguments: &[String], progress: &mut ProgressListener<'_>) -> Result<String, BuildError> {
-        let io = |error: io::Error| failed(format!("{}: {error}", self.program.display()));
+        let io = |error: io::Error| missing(format!("{}: {error}", self.program.display()));
         let mut log = tempfile::tempfile().map_err(io)?;
         let child = Command::new(&self.program)
             .args(arguments)
@@ -125,8 +134,8 @@ impl TrtExec {
         if status.success() {
             return Ok(said);
         }
-        // Ctrl-C in a terminal reaches it as well.
-        if matches!(progress(Progress::Alive), ControlFlow::Break(())) {
+        // Ctrl-C in a terminal reaches it as well, and maybe before us.
+        if was_interrupted(status) || matches!(progress(Progress::Alive), ControlFlow::Break(())) {
             return Err(BuildError::Cancelled);
         }
         Err(failed(format!("trtexec of TensorRT {} failed: {}", self.version, complaint(&said, status)))
@@ -194,14 +203,22 @@ fn arguments(
     if request.calibration.is_some() {
         all.push(format!("--calib={}", files.calibration.display()));
     }
-    let precisions = layer_precisions(request, options, layers)?;
-    if !precisions.is_empty() {
+    let fixed = layer_precisions(request, options, layers)?;
+    if !fixed.is_empty() {
         let how = if request.flags & abi::OBEY != 0 { "obey" } else { "prefer" };
+        let list = |fixed: &[&Fixed]| {
+            let words: Vec<String> =
+                fixed.iter().map(|of| format!("{}:{}", of.layer, of.precision)).collect();
+            words.join(",")
+        };
         all.push(format!("--precisionConstraints={how}"));
-        all.push(format!("--layerPrecisions={}", precisions.join(",")));
+        all.push(format!("--layerPrecisions={}", list(&fixed.iter().collect::<Vec<_>>())));
+        let outputs: Vec<&Fixed> = fixed.iter().filter(|of| of.output).collect();
+        if !outputs.is_empty() {
+            all.push(format!("--layerOutputTypes={}", list(&outputs)));
+        }
     }
-    if let Some(bytes) = options.workspace {
-        let mib = bytes >> 20;
+    if let Some(mib) = options.workspace.map(|bytes| bytes >> 20).filter(|mib| *mib > 0) {
         all.push(if since(8, 4) {
             format!("--memPoolSize=workspace:{mib}")
         } else {
@@ -225,12 +242,20 @@ fn arguments(
     Ok(all)
 }
 
-/// `layer:precision` for each layer whose precision is fixed, as the shim fixes them.
-fn layer_precisions(
+/// A layer whose precision is fixed.
+struct Fixed<'a> {
+    layer: &'a str,
+    precision: &'static str,
+    /// And that of what it gives.
+    output: bool,
+}
+
+/// The layers whose precision is fixed, as the shim fixes them.
+fn layer_precisions<'a>(
     request: &Request,
     options: &EngineOptions,
-    layers: &[Layer],
-) -> Result<Vec<String>, String> {
+    layers: &'a [Layer],
+) -> Result<Vec<Fixed<'a>>, String> {
     let float = |layer: &&Layer| options.float_layers.iter().any(|name| layer.belongs_to(name));
     let unknown = options.float_layers.iter().find(|name| !layers.iter().any(|layer| layer.belongs_to(name)));
     if let Some(name) = unknown {
@@ -243,10 +268,10 @@ fn layer_precisions(
     };
     let mut fixed = Vec::new();
     for layer in layers {
-        let precision = if float(&layer) && !layer.is_constant() {
-            request.float_type
+        let (precision, output) = if float(&layer) && !layer.is_constant() {
+            (request.float_type, true)
         } else if layer.is_convolution() && request.convolution_type != abi::OTHER && !float(&layer) {
-            request.convolution_type
+            (request.convolution_type, false)
         } else {
             continue;
         };
@@ -256,9 +281,37 @@ fn layer_precisions(
                 layer.name
             ));
         }
-        fixed.push(format!("{}:{}", layer.name, word(precision)));
+        fixed.push(Fixed { layer: &layer.name, precision: word(precision), output });
     }
     Ok(fixed)
+}
+
+/// What it did otherwise than it was asked, though it does not call that a failure.
+fn not_as_asked(said: &str, has_ranges: bool) -> Option<&'static str> {
+    // Of a cache with another header it makes its own, of random numbers.
+    let calibrated = ["Starting Calibration", "Calibrated batch"].iter().any(|words| said.contains(words));
+    if has_ranges && calibrated {
+        return Some(
+            "trtexec passed over the calibration cache and made up ranges: it and its library are of different versions",
+        );
+    }
+    let slow = said.contains("without native FP16 support") || said.contains("without native Int8 support");
+    slow.then_some("this device does not compute fast in the precision that was asked for")
+}
+
+fn was_interrupted(status: ExitStatus) -> bool {
+    #[cfg(unix)]
+    return std::os::unix::process::ExitStatusExt::signal(&status) == Some(2);
+    #[cfg(not(unix))]
+    false
+}
+
+fn failed(reason: String) -> PrepareError {
+    PrepareError { backend: NAME, reason }
+}
+
+fn missing(missing: String) -> Unavailable {
+    Unavailable { backend: NAME, missing }
 }
 
 fn version_in(said: &str) -> Option<Version> {
@@ -313,6 +366,14 @@ mod tests {
             complaint("[x] [I] hello\n[x] [E] no such op\n[x] [E] failed\n", failed),
             "no such op; failed"
         );
+        let log = "[I] [TRT] Starting Calibration.\n[I] [TRT]   Calibrated batch 0 in 0.1 seconds.\n";
+        assert!(not_as_asked(log, true).is_some_and(|what| what.contains("made up ranges")));
+        assert_eq!(
+            not_as_asked("[I] [TRT] Reading Calibration Cache for calibrator: EntropyCalibration2\n", true),
+            None
+        );
+        let log = "[W] [TRT] Half2 support requested on hardware without native FP16 support, performance will be negatively affected.\n";
+        assert!(not_as_asked(log, false).is_some_and(|what| what.contains("does not compute fast")));
         assert!(complaint("hello\n\n", failed).ends_with(": hello"));
     }
 }
