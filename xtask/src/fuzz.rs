@@ -6,6 +6,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::aarch64::target_dir;
+
 #[path = "../../fuzz/src/lib.rs"]
 #[allow(dead_code, reason = "only names and seeds are needed; the fuzzer runs the targets")]
 mod targets;
@@ -45,7 +47,7 @@ pub fn run(args: &Args) -> Result<()> {
     let chosen =
         all.into_iter().filter(|name| args.targets.is_empty() || args.targets.iter().any(|of| of == name));
     for name in chosen {
-        let corpus = root.join("target/fuzz-corpus").join(name);
+        let corpus = target_dir().join("fuzz-corpus").join(name);
         fs::create_dir_all(&corpus)?;
         let seeds = targets::seeds::seeds().into_iter().filter(|(target, _)| *target == name);
         for (number, (_, bytes)) in seeds.enumerate() {
@@ -61,10 +63,13 @@ pub fn run(args: &Args) -> Result<()> {
         println!("{name}: {} seconds", args.seconds);
         let status = Command::new("cargo")
             .current_dir(root)
-            .args(["+nightly", "fuzz", "run", "--fuzz-dir", "fuzz", "--target-dir", "target/fuzz", name])
+            .args(["+nightly", "fuzz", "run", "--fuzz-dir", "fuzz", "--target-dir"])
+            .arg(target_dir().join("fuzz"))
+            .arg(name)
             .arg(&corpus)
             .args(["--", "-rss_limit_mb=2048", "-timeout=10", "-print_final_stats=1"])
             .arg(format!("-max_total_time={}", args.seconds))
+            // cargo runs this with its own toolchain.
             .env_remove("RUSTUP_TOOLCHAIN")
             .status()?;
         ensure!(

@@ -77,7 +77,7 @@ fn shells_and_man_know_every_command() {
     assert_eq!(run.code, 0, "{}", run.told());
     for command in commands.iter().filter(|command| **command != "help") {
         let page = fs::read_to_string(dir.join(format!("pages/oxidet-{command}.1"))).unwrap();
-        assert!(page.contains("Examples:"), "{command}");
+        assert!(page.contains(".SH SYNOPSIS"), "{command}");
     }
     assert_eq!(yolo_v4(dir, "man others").code, 0);
     assert!(dir.join("others/yolo_v4-train.1").exists());
