@@ -56,7 +56,7 @@ pub enum Training {
     Demo(cmd::demo::DemoArgs),
     Diff(cmd::diff::DiffArgs),
     Evaluate(cmd::evaluate::EvaluateArgs),
-    Export(cmd::export::ExportArgs),
+    Export(Box<cmd::export::ExportArgs>),
     Import(cmd::import::ImportArgs),
     Inspect(cmd::inspect::InspectArgs),
     Kmeans(cmd::kmeans::KmeansArgs),

@@ -1,9 +1,14 @@
-// CUDA's driver as far as oxidet calls it, with one GPU whose memory is the host's. Streams do at once what they are told.
+// CUDA's driver as far as oxidet calls it, with one GPU whose memory is the host's. Streams do at once what they are told, unless they record it.
 
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <atomic>
 #include <cstring>
+#include <functional>
+#include <vector>
+
+using Work = std::vector<std::function<void()>>;
 
 namespace
 {
@@ -13,6 +18,25 @@ constexpr int kMajor = 75, kMinor = 76;
 
 thread_local void* current = nullptr;
 int context = 0;
+
+// The stream that this thread records, and what.
+thread_local void* recording = nullptr;
+thread_local Work recorded;
+std::atomic<bool> refuses{false};
+std::atomic<int> launches{0};
+
+int queue(void* stream, std::function<void()> work)
+{
+    if (stream == recording)
+    {
+        recorded.push_back(std::move(work));
+    }
+    else
+    {
+        work();
+    }
+    return kOk;
+}
 } // namespace
 
 extern "C"
@@ -126,16 +150,75 @@ int cuMemFreeHost(void* address)
     return kOk;
 }
 
-int cuMemcpyHtoDAsync_v2(uint64_t to, void const* from, size_t bytes, void*)
+int cuMemcpyHtoDAsync_v2(uint64_t to, void const* from, size_t bytes, void* stream)
 {
-    std::memcpy(reinterpret_cast<void*>(to), from, bytes);
+    return queue(stream, [=] { std::memcpy(reinterpret_cast<void*>(to), from, bytes); });
+}
+
+int cuMemcpyDtoHAsync_v2(void* to, uint64_t from, size_t bytes, void* stream)
+{
+    return queue(stream, [=] { std::memcpy(to, reinterpret_cast<void*>(from), bytes); });
+}
+
+int cuLaunchHostFunc(void* stream, void (*work)(void*), void* data)
+{
+    return queue(stream, [=] { work(data); });
+}
+
+int cuStreamBeginCapture_v2(void* stream, int)
+{
+    if (refuses)
+    {
+        return kInvalid;
+    }
+    recording = stream;
+    recorded.clear();
     return kOk;
 }
 
-int cuMemcpyDtoHAsync_v2(void* to, uint64_t from, size_t bytes, void*)
+int cuStreamEndCapture(void*, void** graph)
 {
-    std::memcpy(to, reinterpret_cast<void*>(from), bytes);
+    recording = nullptr;
+    *graph = new Work(std::move(recorded));
     return kOk;
+}
+
+int cuGraphInstantiateWithFlags(void** made, void* graph, unsigned long long)
+{
+    *made = new Work(*static_cast<Work*>(graph));
+    return kOk;
+}
+
+int cuGraphLaunch(void* made, void*)
+{
+    ++launches;
+    for (auto const& work : *static_cast<Work*>(made))
+    {
+        work();
+    }
+    return kOk;
+}
+
+int cuGraphDestroy(void* graph)
+{
+    delete static_cast<Work*>(graph);
+    return kOk;
+}
+
+int cuGraphExecDestroy(void* made)
+{
+    return cuGraphDestroy(made);
+}
+
+// For tests: how many graphs were launched, and whether none are made from now on.
+int fake_graph_launches()
+{
+    return launches;
+}
+
+void fake_refuse_graphs(int refuse)
+{
+    refuses = refuse != 0;
 }
 
 int cuGetErrorString(int error, char const** text)

@@ -7,6 +7,8 @@ use anyhow::{Context, Result, ensure};
 
 pub const TARGET: &str = "aarch64-unknown-linux-gnu";
 const LINKER: &str = "aarch64-linux-gnu-gcc";
+/// Of the same package.
+pub const STRIP: &str = "aarch64-linux-gnu-strip";
 
 /// Builds the program that runs models for aarch64 and tests it with qemu. Needs `rustup target add aarch64-unknown-linux-gnu`, and
 /// of Debian gcc-aarch64-linux-gnu and qemu-user.

@@ -58,7 +58,13 @@ fn build(target: &str, features: &[&str], prepare: impl FnOnce(&mut Command)) ->
     command.args(["build", "--profile", "dist", "--locked", "--package", "oxidet-cli", "--target", target]);
     prepare(command.args(features));
     ensure!(command.status()?.success(), "no program for {target}");
-    Ok(aarch64::target_dir().join(target).join("dist/oxidet"))
+    let program = aarch64::target_dir().join(target).join("dist/oxidet");
+    if target == aarch64::TARGET {
+        // The profile's `strip` does nothing for another processor.
+        let status = Command::new(aarch64::STRIP).arg(&program).status()?;
+        ensure!(status.success(), "{} failed", aarch64::STRIP);
+    }
+    Ok(program)
 }
 
 fn pack(arch: &str, program: &Path, whole: &Path, output: &Path) -> Result<PathBuf> {

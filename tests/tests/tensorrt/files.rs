@@ -6,8 +6,8 @@ use std::path::Path;
 
 use oxidet_proto::manifest::Precision;
 use oxidet_runtime::tensorrt::{Cuda, Gpus, TensorRt, TrtExec};
-use oxidet_runtime::{Artifact, Builder, DetectorFacts, EngineOptions, EngineRecord};
-use oxidet_vision::{Picture, image};
+use oxidet_runtime::{Artifact, Builder, DetectorFacts, Engine, EngineOptions, EngineRecord};
+use oxidet_vision::{Picture, RawDetections, image};
 
 use crate::support::model::Model;
 use crate::support::{build_folder, cuda, fakes};
@@ -84,8 +84,28 @@ fake_tests! {
             // From threads that have not bound the GPU, too.
             let out = std::thread::scope(|scope| scope.spawn(|| run(engine, 3)).join().unwrap()).unwrap();
             assert_eq!(out.image_boxes(2), &images(3)[144..164]);
+            for refuses in [false, true] {
+                cuda::refuse_graphs(refuses);
+                repeats(engine, if refuses { 0 } else { 5 });
+            }
+            cuda::refuse_graphs(false);
         }
     }
+}
+
+/// Batches of one size, then of another: all are computed, and those from the second on by so many graphs.
+fn repeats(engine: &dyn Engine, graphs: i32) {
+    let before = cuda::graph_launches();
+    let mut session = engine.session().unwrap();
+    for (number, batch) in [2, 2, 2, 2, 1, 1, 1, 3].into_iter().enumerate() {
+        let input: Vec<f32> = images(batch).iter().map(|value| value + number as f32).collect();
+        let mut out = RawDetections::default();
+        session.run(&input, batch, &mut out).unwrap();
+        for image in 0..batch {
+            assert_eq!(out.image_boxes(image), &input[image * 72..][..20], "batch {number}");
+        }
+    }
+    assert_eq!(cuda::graph_launches() - before, graphs);
 }
 
 /// Options whose values are paths of a folder that is made for the build.

@@ -4,9 +4,9 @@ use std::ffi::c_void;
 use std::slice;
 use std::sync::Arc;
 
-use cudarc::driver::{CudaContext, CudaStream, DriverError, result, sys};
+use cudarc::driver::{CudaContext, CudaGraph, CudaStream, DriverError, result, sys};
 
-use super::device::{Buffer, Gpu, Gpus, Queue};
+use super::device::{Buffer, Gpu, Gpus, Queue, Recording};
 
 /// The GPUs that CUDA's driver knows.
 #[derive(Clone, Copy, Debug, Default)]
@@ -104,6 +104,29 @@ unsafe impl Queue for CudaQueue {
 
     fn finish(&self) -> Result<(), String> {
         self.stream.synchronize().map_err(|error| failed("the GPU failed", error))
+    }
+
+    fn record(&self, work: &mut dyn FnMut() -> Result<(), String>) -> Option<Box<dyn Recording>> {
+        // What other threads do meanwhile is none of its business.
+        self.stream.begin_capture(sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).ok()?;
+        let done = work();
+        // Whatever came of it, the stream is to do again what it is told.
+        let graph = self.stream.end_capture(sys::CUgraphInstantiate_flags(0));
+        match (done, graph) {
+            (Ok(()), Ok(Some(graph))) => Some(Box::new(CudaRecording(graph))),
+            _ => None,
+        }
+    }
+}
+
+struct CudaRecording(CudaGraph);
+
+// SAFETY: a graph belongs to no thread, and is used by one at a time: that of its session.
+unsafe impl Send for CudaRecording {}
+
+impl Recording for CudaRecording {
+    fn replay(&self) -> Result<(), String> {
+        self.0.launch().map_err(|error| failed("the GPU does not repeat its work", error))
     }
 }
 

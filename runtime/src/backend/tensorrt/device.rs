@@ -55,6 +55,22 @@ pub unsafe trait Queue: Send {
     /// # Errors
     /// What failed.
     fn finish(&self) -> Result<(), String>;
+
+    /// Keeps what `work` queues, in place of doing it, so that it is queued again in one call (a CUDA graph). None where that cannot be had:
+    /// not of this GPU, or not of this work.
+    fn record(&self, work: &mut dyn FnMut() -> Result<(), String>) -> Option<Box<dyn Recording>> {
+        let _ = work;
+        None
+    }
+}
+
+/// Work that is queued in one call. It knows the addresses that it was recorded with.
+pub trait Recording: Send {
+    /// Queues it.
+    ///
+    /// # Errors
+    /// What the driver says.
+    fn replay(&self) -> Result<(), String>;
 }
 
 /// Memory on the device and on the host.

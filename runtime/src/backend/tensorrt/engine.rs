@@ -5,7 +5,7 @@ use std::sync::Arc;
 use oxidet_graph::onnx::Suppression;
 use oxidet_vision::{Network, NetworkError, RawDetections};
 
-use super::device::{Buffer, Gpu, Queue};
+use super::device::{Buffer, Gpu, Queue, Recording};
 use super::failed;
 use super::outputs::Outputs;
 use super::plan::{Context, Numbers, Plan, Tensor};
@@ -95,6 +95,7 @@ impl TensorRtEngine {
             tensor: self.input.clone(),
             signature: self.signature.clone(),
             batch: None,
+            repeated: Repeated::No,
         })
     }
 }
@@ -142,8 +143,21 @@ struct Place {
     image: usize,
 }
 
-/// The context goes first: it knows the addresses of the buffers. They wait for the queue.
+/// Whether a batch of the same size as the last is queued in one call.
+enum Repeated {
+    /// There is none yet.
+    No,
+    /// There was one, computed step by step, as TensorRT wants it before it is recorded.
+    Once,
+    /// From now on.
+    Recorded(Box<dyn Recording>),
+    /// It cannot be.
+    Never,
+}
+
+/// Recording and context go first: they know the addresses of the buffers. These wait for the queue.
 struct TensorRtSession {
+    repeated: Repeated,
     context: Context,
     input: Place,
     outputs: Vec<Place>,
@@ -205,6 +219,10 @@ impl TensorRtSession {
             return Ok(());
         }
         self.batch = None;
+        if !matches!(self.repeated, Repeated::Never) {
+            // What was recorded is of the former shape.
+            self.repeated = Repeated::No;
+        }
         let Signature { channels, height, width, .. } = self.signature;
         self.context.set_shape(&self.tensor.name, &[batch, channels, height, width])?;
         for name in self.what.names() {
@@ -217,13 +235,30 @@ impl TensorRtSession {
         Ok(())
     }
 
+    /// Queues what is to be done for a batch; from the third of a size on in one call.
     fn compute(&mut self, batch: usize) -> Result<(), String> {
-        self.input.buffer.upload(batch * self.input.image)?;
-        // SAFETY: the queue lives in here and is waited for by the caller.
-        unsafe { self.context.enqueue(self.queue.handle()) }?;
-        for output in &mut self.outputs {
-            output.buffer.download(batch * output.image)?;
+        let Self { repeated, queue, input, context, outputs, .. } = self;
+        let mut steps = || {
+            input.buffer.upload(batch * input.image)?;
+            // SAFETY: the queue lives beside the context and is waited for by the caller.
+            unsafe { context.enqueue(queue.handle()) }?;
+            outputs.iter_mut().try_for_each(|output| output.buffer.download(batch * output.image))
+        };
+        match repeated {
+            Repeated::Recorded(recording) => return recording.replay(),
+            Repeated::Never => return steps(),
+            Repeated::No => {
+                *repeated = Repeated::Once;
+                return steps();
+            }
+            Repeated::Once => {}
         }
-        Ok(())
+        let Some(recording) = queue.record(&mut steps) else {
+            *repeated = Repeated::Never;
+            return steps();
+        };
+        let replayed = recording.replay();
+        *repeated = Repeated::Recorded(recording);
+        replayed
     }
 }

@@ -30,7 +30,7 @@ use oxidet_proto::onnx::{self, NodeProto};
 
 pub use self::build::{Progress, ProgressListener};
 pub use self::cuda::Cuda;
-pub use self::device::{Buffer, Gpu, Gpus, Queue};
+pub use self::device::{Buffer, Gpu, Gpus, Queue, Recording};
 pub use self::engine::PlanFacts;
 pub use self::library::{LogListener, Severity, data_folder, shim_file_name, shim_places};
 pub use self::plan::{Numbers, Tensor};

@@ -10,7 +10,7 @@ use super::{build_folder, once, run};
 const SOURCE: &str = include_str!("../../../fake_cuda/cuda.cpp");
 
 /// Builds it and opens it: whoever asks the loader for `libcuda.so.1` from now on gets it.
-pub fn open() {
+pub fn open() -> &'static libloading::Library {
     static OPEN: OnceLock<libloading::Library> = OnceLock::new();
     OPEN.get_or_init(|| {
         let folder = build_folder(&format!("cuda-{:08x}", super::hash(&SOURCE) as u32));
@@ -32,5 +32,17 @@ pub fn open() {
         });
         // SAFETY: it has no initialisers but those of the C++ library.
         unsafe { libloading::Library::new(&library) }.unwrap()
-    });
+    })
+}
+
+/// How many graphs it has launched.
+pub fn graph_launches() -> i32 {
+    // SAFETY: the fake has this function.
+    unsafe { open().get::<unsafe extern "C" fn() -> i32>("fake_graph_launches").unwrap()() }
+}
+
+/// Whether it makes none from now on.
+pub fn refuse_graphs(refuse: bool) {
+    // SAFETY: as above.
+    unsafe { open().get::<unsafe extern "C" fn(i32)>("fake_refuse_graphs").unwrap()(refuse.into()) }
 }
