@@ -87,7 +87,7 @@ fn readers_refuse_and_stay_within_bounds() {
 
 /// A file cut, with bits flipped, and with bytes of it made large, small and foreign: some hundreds, the same every time.
 fn changed(seed: usize, bytes: &[u8], mut each: impl FnMut(String, &[u8])) {
-    const ROUNDS: usize = 600;
+    const ROUNDS: usize = 200;
     let mut state = seed as u64 + 1;
     let mut random = move |below: usize| {
         // Knuth's MMIX.
