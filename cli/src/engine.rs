@@ -1,10 +1,12 @@
 //! What runs an exported model: the options, and the engine that follows from them.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 use oxidet_proto::manifest::Precision;
+use oxidet_proto::precision_list;
 use oxidet_runtime::{
     Artifact, Backend, Cpu, Device, Engine, EngineOptions, EngineRecord, Model, OnnxRuntime, PrepareError,
     Profile, TensorRt, Tract,
@@ -80,6 +82,12 @@ impl From<DataType> for Precision {
             DataType::Int8 => Self::Int8,
         }
     }
+}
+
+/// The layers that a file of `--fp16_layers` lists.
+pub fn read_float_layers(path: &Path) -> Result<BTreeSet<String>, Failure> {
+    precision_list::parse(&path.to_string_lossy(), &files::read_text(path)?)
+        .map_err(|error| Failure::usage(error.to_string()))
 }
 
 fn device(text: &str) -> Result<Device, String> {

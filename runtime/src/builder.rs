@@ -120,11 +120,7 @@ impl Builder {
                 Precision::Fp32 => options.precision,
                 own => own,
             },
-            profile: batch.map_or(options.profile, |images| Profile {
-                min: images,
-                opt: images,
-                max: images,
-            }),
+            profile: batch.map_or(options.profile, Profile::fixed),
             tail: match self {
                 Self::TensorRt(_) | Self::TrtExec(_) => own_tail,
                 Self::OnnxRuntime(_) | Self::OnnxRuntimeContext(_) => NmsTail::Raw,

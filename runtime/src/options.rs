@@ -98,6 +98,11 @@ impl Profile {
         if 1 <= min && min <= opt && opt <= max { Ok(profile) } else { Err(BadProfile(profile)) }
     }
 
+    /// Batches of so many images and no other number.
+    pub fn fixed(images: usize) -> Self {
+        Self { min: images, opt: images, max: images }
+    }
+
     /// Whether a batch is one of those.
     pub fn holds(&self, batch: usize) -> bool {
         (self.min..=self.max).contains(&batch)

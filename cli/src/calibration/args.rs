@@ -8,12 +8,13 @@ use oxidet_calib::{Method, check_float_layers};
 use oxidet_graph::onnx::NmsTail;
 use oxidet_graph::{Checkpoint, Graph};
 use oxidet_proto::lint::Checked;
-use oxidet_proto::{precision_list, tensorfile};
+use oxidet_proto::tensorfile;
 use oxidet_trainer::data::{BadImages, Dataset, DatasetRequest, Split, epoch_order, list_images};
 use oxidet_vision::Preprocess;
 
 use super::{Calibration, Inputs};
 use crate::console;
+use crate::engine::read_float_layers;
 use crate::exit::Failure;
 use crate::file_plan::FilePlan;
 use crate::files;
@@ -107,8 +108,7 @@ impl CalibrationArgs {
     /// The layers of a network that stay in float.
     pub fn float_layers(&self, graph: &Graph) -> Result<BTreeSet<String>, Failure> {
         let Some(path) = &self.fp16_layers else { return Ok(BTreeSet::new()) };
-        let layers = precision_list::parse(&path.to_string_lossy(), &files::read_text(path)?)
-            .map_err(|error| Failure::usage(error.to_string()))?;
+        let layers = read_float_layers(path)?;
         check_float_layers(graph, &layers)
             .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
         Ok(layers)

@@ -32,6 +32,15 @@ fn wait_for(path: &Path) {
     }
 }
 
+/// A project whose run in `out` goes on and has saved its second epoch.
+fn saved(dir: &Path) -> Child {
+    project(dir);
+    fs::write(dir.join("spec.txt"), long("")).unwrap();
+    let child = start(dir, "out");
+    wait_for(&dir.join("out/weights/yolov4_cspdarknet_tiny_epoch_002.tlt"));
+    child
+}
+
 #[test]
 fn a_killed_run_resumes_to_the_same_bytes() {
     let temp = tempfile::tempdir().unwrap();
@@ -64,10 +73,7 @@ fn a_killed_run_resumes_to_the_same_bytes() {
 fn a_terminated_run_saves_and_says_how_to_go_on() {
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path();
-    project(dir);
-    fs::write(dir.join("spec.txt"), long("")).unwrap();
-    let mut child = start(dir, "out");
-    wait_for(&dir.join("out/weights/yolov4_cspdarknet_tiny_epoch_002.tlt"));
+    let mut child = saved(dir);
     let killed = Command::new("kill").arg(child.id().to_string()).status().unwrap();
     assert!(killed.success());
     assert_eq!(child.wait().unwrap().code(), Some(130));
@@ -80,10 +86,7 @@ fn a_terminated_run_saves_and_says_how_to_go_on() {
 fn a_second_command_keeps_out_of_a_results_folder_and_a_killed_one_lets_go_of_it() {
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path();
-    project(dir);
-    fs::write(dir.join("spec.txt"), long("")).unwrap();
-    let mut child = start(dir, "out");
-    wait_for(&dir.join("out/weights/yolov4_cspdarknet_tiny_epoch_002.tlt"));
+    let mut child = saved(dir);
     for line in ["train -e spec.txt -r out", "train -e spec.txt -r ./images/../out"] {
         let run = oxidet(dir, line);
         assert_eq!(run.code, 4, "{line}: {}", run.told());

@@ -7,15 +7,14 @@ use oxidet_exporter::Batches;
 use oxidet_graph::onnx::Batch;
 use oxidet_proto::container::Passphrase;
 use oxidet_proto::manifest::Precision;
-use oxidet_proto::precision_list;
 use oxidet_runtime::{DetectorFacts, Device, EngineOptions, Profile};
 
 use crate::calibration::Calibration;
 use crate::console;
+use crate::engine::read_float_layers;
 use crate::engine_file::{BuilderArgs, EngineFile};
 use crate::exit::Failure;
 use crate::file_plan::FilePlan;
-use crate::files;
 use crate::model;
 
 /// Options about the engine.
@@ -74,7 +73,7 @@ impl EngineFileArgs {
         file.check_files(plan)?;
         let images = |images: u32| images as usize;
         let profile = match batch {
-            Batch::Static(n) => Profile { min: images(n), opt: images(n), max: images(n) },
+            Batch::Static(n) => Profile::fixed(images(n)),
             Batch::Dynamic => {
                 Profile { min: images(batches.min), opt: images(batches.opt), max: images(batches.max) }
             }
@@ -108,11 +107,7 @@ impl EngineJob<'_> {
         let mut options = EngineOptions { precision, ..self.options };
         if takes_ranges {
             options.calibration_cache = ranges.map(Calibration::cache_text).transpose()?;
-            if let Some(path) = float_layers {
-                options.float_layers =
-                    precision_list::parse(&path.to_string_lossy(), &files::read_text(path)?)
-                        .map_err(|error| Failure::usage(error.to_string()))?;
-            }
+            options.float_layers = float_layers.map(read_float_layers).transpose()?.unwrap_or_default();
         }
         self.file.build(model, &onnx, &options, DetectorFacts::of(&artifact)).map(drop)
     }

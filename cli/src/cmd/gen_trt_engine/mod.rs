@@ -2,16 +2,14 @@
 
 mod ranges;
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::Args;
 use oxidet_graph::{nms_from_spec, preprocess_from_spec};
 use oxidet_proto::lint::{Checked, Verb};
-use oxidet_proto::precision_list;
 use oxidet_runtime::{Artifact, DetectorFacts, Device, EngineOptions, Profile};
 
-use crate::engine::DataType;
+use crate::engine::{DataType, read_float_layers};
 use crate::engine_file::BuilderArgs;
 use crate::exit::Failure;
 use crate::file_plan::FilePlan;
@@ -132,12 +130,9 @@ impl GenTrtEngineArgs {
         let profile = Profile::new(self.min_batch, opt, self.max_batch)
             .map_err(|error| Failure::usage(error.to_string()))?;
         // A model of fixed batches has one profile.
-        let profile = artifact.signature().batch.map_or(profile, |n| Profile { min: n, opt: n, max: n });
-        let float_layers = match &self.fp16_layers {
-            Some(path) => precision_list::parse(&path.to_string_lossy(), &files::read_text(path)?)
-                .map_err(|error| Failure::usage(error.to_string()))?,
-            None => BTreeSet::new(),
-        };
+        let profile = artifact.signature().batch.map_or(profile, Profile::fixed);
+        let float_layers =
+            self.fp16_layers.as_deref().map(read_float_layers).transpose()?.unwrap_or_default();
         let workspace = self.workspace.checked_mul(1 << 30);
         Ok(EngineOptions {
             device: if self.dla { Device::Dla(self.device) } else { Device::TensorRt(self.device) },

@@ -168,16 +168,14 @@ impl RangeArgs {
         );
         let tail = artifact.suppression().map_or(NmsTail::Raw, |suppression| suppression.tail);
         let calibration = images.measure(&checkpoint, &spec, tail)?;
-        let place = self.cache.clone().unwrap_or_else(|| "cal.bin".into());
-        let (tensors, files) = calibration.cache_files(&place, version)?;
-        let text = files.iter().find(|(path, _)| *path == place).map(|(_, bytes)| bytes.clone());
-        if self.cache.is_some() {
+        if let Some(path) = &self.cache {
+            let (tensors, files) = calibration.cache_files(path, version)?;
             let mut staged = StagedFiles::default();
             files.iter().try_for_each(|(path, bytes)| staged.add(path, bytes))?;
             staged.commit()?;
-            console::print(&format!("{}: ranges of {tensors} tensors", place.display()));
+            console::print(&format!("{}: ranges of {tensors} tensors", path.display()));
         }
-        text.ok_or_else(|| Failure::bug("a calibration without its cache"))
+        calibration.cache_text()
     }
 
     #[cfg(not(feature = "training"))]

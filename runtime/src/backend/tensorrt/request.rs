@@ -170,7 +170,7 @@ fn exact(model: Model, options: &EngineOptions) -> u32 {
 fn profile(model: Model, asked: Profile) -> Result<Profile, String> {
     let asked = Profile::new(asked.min, asked.opt, asked.max).map_err(|error| error.to_string())?;
     let Some(batch) = model.batch else { return Ok(asked) };
-    let fixed = Profile { min: batch, opt: batch, max: batch };
+    let fixed = Profile::fixed(batch);
     if asked != Profile::default() && asked != fixed {
         return Err(format!(
             "the model's batches are of {batch} images, not of {} to {}: export it without --static_batch_size",

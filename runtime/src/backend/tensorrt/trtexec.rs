@@ -189,17 +189,17 @@ fn arguments(
             }),
         );
     }
+    // From 11 on all networks are strongly typed.
+    let typed = if since(11, 0) { 0 } else { abi::STRONGLY_TYPED };
     let flags = [
         (abi::FP16, "--fp16"),
         (abi::INT8, "--int8"),
         (abi::NO_TF32, "--noTF32"),
-        // From 11 on all networks are.
-        (abi::STRONGLY_TYPED, if since(11, 0) { "" } else { "--stronglyTyped" }),
+        (typed, "--stronglyTyped"),
     ];
     all.extend(
         flags.iter().filter(|(flag, _)| request.flags & flag != 0).map(|(_, word)| (*word).to_owned()),
     );
-    all.retain(|word| !word.is_empty());
     if request.calibration.is_some() {
         all.push(format!("--calib={}", files.calibration.display()));
     }
