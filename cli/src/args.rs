@@ -3,27 +3,38 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::cmd;
+use crate::exit::CODES;
+
+const EXAMPLES: &str = "Examples:\n  \
+    oxidet demo                                       the whole way on a small drawn data set\n  \
+    oxidet lint spec.txt                              what is wrong with a spec\n  \
+    oxidet dataset check spec.txt                     what is wrong with its images and labels\n  \
+    oxidet train -e spec.txt -r results -k KEY        train\n  \
+    oxidet export -m model.tlt -e spec.txt -k KEY -o model.onnx";
 
 /// Train, measure and ship YOLOv4 detectors with the specs and command lines of NVIDIA TAO, on any computer.
 #[derive(Debug, Parser)]
 #[command(
     version,
     infer_long_args = true,
-    after_help = "Examples:\n  \
-        oxidet demo                                       the whole way on a small drawn data set\n  \
-        oxidet lint spec.txt                              what is wrong with a spec\n  \
-        oxidet dataset check spec.txt                     what is wrong with its images and labels\n  \
-        oxidet train -e spec.txt -r results -k KEY        train\n  \
-        oxidet export -m model.tlt -e spec.txt -k KEY -o model.onnx"
+    after_help = EXAMPLES
 )]
 pub struct Cli {
     #[command(flatten)]
     pub launcher: Launcher,
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// The command line of the program called `program`.
+pub fn command(program: &'static str) -> clap::Command {
+    let codes = CODES
+        .iter()
+        .fold(String::from("Exit codes:"), |text, (code, what)| format!("{text}\n  {code:>3}  {what}"));
+    Cli::command().name(program).bin_name(program).after_long_help(format!("{EXAMPLES}\n\n{codes}"))
 }
 
 /// What to do.
@@ -150,7 +161,6 @@ pub fn expand(args: impl Iterator<Item = OsString>) -> impl Iterator<Item = OsSt
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     fn parse(line: &str) -> Result<Cli, clap::Error> {
         Cli::try_parse_from(expand(line.split(' ').map(OsString::from)))

@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crate::args::Level;
 use crate::exit::Failure;
@@ -14,6 +14,9 @@ struct Console {
 }
 
 static CONSOLE: OnceLock<Console> = OnceLock::new();
+
+/// Why a result did not get out.
+static LOST: OnceLock<io::Error> = OnceLock::new();
 
 /// Sets what is told, and where to.
 pub fn start(level: Level, log_file: Option<&Path>) -> Result<(), Failure> {
@@ -36,51 +39,65 @@ fn level() -> Level {
     CONSOLE.get().map_or(Level::Info, |console| console.level)
 }
 
-fn write(text: &str, to: &mut dyn Write) {
-    // Nobody listens any more when this fails.
-    let _ = match CONSOLE.get().and_then(|console| console.file.as_ref()) {
-        Some(file) => match file.lock() {
-            Ok(mut file) => writeln!(file, "{text}"),
-            Err(_) => Ok(()),
-        },
-        None => writeln!(to, "{text}"),
-    };
+fn write(text: &str, to: &mut dyn Write) -> io::Result<()> {
+    match CONSOLE.get().and_then(|console| console.file.as_ref()) {
+        Some(file) => writeln!(file.lock().unwrap_or_else(PoisonError::into_inner), "{text}"),
+        None => writeln!(to, "{text}").and_then(|()| to.flush()),
+    }
 }
 
-/// A result.
+/// What is told beside results. Nobody listens any more when it fails.
+fn tell(text: &str) {
+    let _ = write(text, &mut io::stderr());
+}
+
+/// A result. That it did not get out is told in the end, by [`check_results`].
 pub fn print(text: &str) {
-    write(text, &mut io::stdout());
+    if let Err(error) = write(text, &mut io::stdout())
+        // A reader that has seen enough, such as `head`.
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        let _ = LOST.set(error);
+    }
+}
+
+/// Whether all results got out: a full disk behind `> file` must not look like success.
+pub fn check_results() -> Result<(), Failure> {
+    match LOST.get() {
+        Some(error) => Err(Failure::environment(format!("the result could not be printed: {error}"))),
+        None => Ok(()),
+    }
 }
 
 /// What is going on.
 pub fn info(text: &str) {
     if level() >= Level::Info {
-        write(text, &mut io::stderr());
+        tell(text);
     }
 }
 
 /// A detail.
 pub fn debug(text: &str) {
     if level() >= Level::Debug {
-        write(text, &mut io::stderr());
+        tell(text);
     }
 }
 
 /// Something that may be a mistake.
 pub fn warn(text: &str) {
     if level() >= Level::Warn {
-        write(&format!("warning: {text}"), &mut io::stderr());
+        tell(&format!("warning: {text}"));
     }
 }
 
 /// What stops the command.
 pub fn error(text: &str) {
-    write(&format!("error: {text}"), &mut io::stderr());
+    tell(&format!("error: {text}"));
 }
 
 /// Text with its own heading.
 pub fn note(text: &str) {
-    write(text, &mut io::stderr());
+    tell(text);
 }
 
 /// Whether somebody watches, so that progress bars make sense.

@@ -13,20 +13,24 @@ use oxidet_runtime::{ArtifactError, FrameError, InferenceError};
 
 use crate::console;
 
-/// Everything is done.
 pub const DONE: u8 = 0;
-/// A check said no: a lint, a comparison, a bound.
-pub const NO: u8 = 1;
-/// The command line or the spec.
-pub const USAGE: u8 = 2;
-/// Data or a model file.
-pub const DATA: u8 = 3;
-/// The computer: a library, a device, the disk.
-pub const ENVIRONMENT: u8 = 4;
-/// Our mistake.
-pub const BUG: u8 = 70;
-/// Stopped by the user.
+const NO: u8 = 1;
+const USAGE: u8 = 2;
+const DATA: u8 = 3;
+const ENVIRONMENT: u8 = 4;
+const BUG: u8 = 70;
 pub const INTERRUPTED: u8 = 130;
+
+/// Every exit code, and what it says.
+pub const CODES: [(u8, &str); 7] = [
+    (DONE, "everything is done"),
+    (NO, "a check said no: a lint, a comparison, a bound"),
+    (USAGE, "the command line or the spec is wrong"),
+    (DATA, "data or a model file is missing or wrong"),
+    (ENVIRONMENT, "the computer: a library, a device, memory or the disk"),
+    (BUG, "a mistake of oxidet itself"),
+    (INTERRUPTED, "stopped by the user; what was written is whole"),
+];
 
 /// Why a command ends early.
 #[derive(Debug)]

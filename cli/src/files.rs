@@ -4,12 +4,10 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::{Component, Path, PathBuf};
 
-use tempfile::NamedTempFile;
-
 use crate::exit::Failure;
 
 pub fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    fs::read(path).map_err(|error| Failure::io(path, &error))
+    oxidet_files::read(path).map_err(|error| Failure::io(path, &error))
 }
 
 pub fn read_text(path: &Path) -> Result<String, Failure> {
@@ -41,7 +39,7 @@ pub fn open(path: &Path) -> Result<(File, u64), Failure> {
 /// The first bytes of a file, at most `len`.
 pub fn read_head(path: &Path, len: u64) -> Result<Vec<u8>, Failure> {
     let mut head = Vec::new();
-    let mut read = || File::open(path)?.take(len).read_to_end(&mut head);
+    let mut read = || oxidet_files::open(path)?.take(len).read_to_end(&mut head);
     read().map_err(|error| Failure::io(path, &error))?;
     Ok(head)
 }
@@ -73,15 +71,11 @@ fn identity(path: &Path) -> PathBuf {
 
 /// Whether files can be made in a file's folder; one that is not there yet will be made.
 pub fn check_writable(path: &Path) -> Result<(), Failure> {
-    let dir = folder(path);
+    let dir = oxidet_files::folder_of(path);
     if !dir.exists() {
         return Ok(());
     }
     tempfile::tempfile_in(dir).map(drop).map_err(|error| Failure::output(dir, &error))
-}
-
-fn folder(path: &Path) -> &Path {
-    path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Writes a file under a temporary name beside its place; makes the folder. Dropped without a commit, nothing stays.
@@ -95,34 +89,24 @@ pub fn stage_with(
     write: impl FnOnce(&mut File) -> Result<(), Failure>,
 ) -> Result<Staged, Failure> {
     let failed = |error| Failure::output(path, &error);
-    let dir = folder(path);
-    create_dir(dir)?;
-    let mut builder = tempfile::Builder::new();
-    // Temporary files are private by default; a result is as readable as the user's umask allows.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut file = builder.tempfile_in(dir).map_err(failed)?;
+    let mut file = oxidet_files::Staged::new(path).map_err(failed)?;
     write(file.as_file_mut())?;
-    file.as_file().sync_all().map_err(failed)?;
-    Ok(Staged { file, path: path.to_owned() })
+    Ok(Staged(file.close().map_err(failed)?))
 }
 
 /// A file that is written but not yet in its place.
-pub struct Staged {
-    file: NamedTempFile,
-    path: PathBuf,
-}
+pub struct Staged(oxidet_files::Closed);
 
 impl Staged {
     /// Where it is now.
     pub fn path(&self) -> &Path {
-        self.file.path()
+        self.0.path()
     }
 
     /// Moves it to its place.
     pub fn commit(self) -> Result<(), Failure> {
-        self.file.persist(&self.path).map_err(|error| Failure::output(&self.path, &error.error))?;
-        Ok(())
+        let path = self.0.target().to_owned();
+        self.0.commit().map_err(|error| Failure::output(&path, &error))
     }
 }
 

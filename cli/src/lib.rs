@@ -15,11 +15,14 @@ mod console;
 #[cfg(feature = "training")]
 mod data;
 mod demo;
+#[cfg(all(test, feature = "training"))]
+mod documentation;
 mod engine;
 mod engine_file;
 mod exit;
 mod file_plan;
 mod files;
+mod format;
 mod key;
 mod model;
 #[cfg(feature = "training")]
@@ -35,7 +38,7 @@ mod table;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches};
+use clap::FromArgMatches;
 
 #[cfg(feature = "training")]
 use args::Training;
@@ -45,7 +48,7 @@ use exit::Failure;
 /// Runs the program called `program` with the arguments of this process.
 pub fn main(program: &'static str) -> ExitCode {
     exit::keep_panics_quiet();
-    match exit::run_guarded(|| run(program)) {
+    match exit::run_guarded(|| run(program).and_then(|()| console::check_results())) {
         Ok(()) => exit::DONE.into(),
         Err(failure) => {
             failure.report();
@@ -55,8 +58,7 @@ pub fn main(program: &'static str) -> ExitCode {
 }
 
 fn run(program: &'static str) -> Result<(), Failure> {
-    let command = Cli::command().name(program).bin_name(program);
-    let matches = match command.try_get_matches_from(args::expand(std::env::args_os())) {
+    let matches = match args::command(program).try_get_matches_from(args::expand(std::env::args_os())) {
         Ok(matches) => matches,
         Err(error) => return exit::finish_parsing(&error),
     };

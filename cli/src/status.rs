@@ -33,6 +33,9 @@ impl StatusLog {
         let Some(dir) = results_dir else { return Ok(Self { file: None, _lock: None }) };
         files::create_dir(dir)?;
         let lock = lock(dir)?;
+        if lock.is_some() {
+            oxidet_files::remove_leftovers(dir).map_err(|error| Failure::output(dir, &error))?;
+        }
         let path = dir.join("status.json");
         let file = OpenOptions::new().create(true).append(true).open(&path);
         Ok(Self { file: Some(file.map_err(|error| Failure::output(&path, &error))?), _lock: lock })
@@ -65,6 +68,18 @@ impl StatusLog {
         let _ = writeln!(file, "{}", Value::Object(line));
     }
 
+    /// Forgets former runs, down to the first line of this one.
+    pub fn start_afresh(&mut self, task: &str) -> Result<(), Failure> {
+        let Some(file) = &self.file else { return Ok(()) };
+        file.set_len(0).map_err(|error| Failure::environment(format!("status.json: {error}")))?;
+        self.started(task);
+        Ok(())
+    }
+
+    fn started(&mut self, task: &str) {
+        self.line(Status::Started, &format!("Starting {task}."), Value::Null, Value::Null);
+    }
+
     /// Runs a command between its first and last line.
     pub fn around<T>(
         results_dir: Option<&Path>,
@@ -72,7 +87,7 @@ impl StatusLog {
         run: impl FnOnce(&mut Self) -> Result<(T, Value), Failure>,
     ) -> Result<T, Failure> {
         let mut log = Self::open(results_dir)?;
-        log.line(Status::Started, &format!("Starting {task}."), Value::Null, Value::Null);
+        log.started(task);
         match run(&mut log) {
             Ok((result, tail)) => {
                 log.line(Status::Success, &format!("{task} finished successfully."), Value::Null, tail);

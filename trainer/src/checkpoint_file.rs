@@ -1,12 +1,10 @@
 //! Checkpoints on disk: plain, or sealed with a passphrase; written whole or not at all.
 
-use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use oxidet_graph::{Checkpoint, CheckpointError};
 use oxidet_proto::container::{self, ContainerError, KdfParams, Kind, Passphrase, Sniffed};
-use tempfile::NamedTempFile;
 
 /// A checkpoint that cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +52,7 @@ pub(crate) fn read_payload(
     path: &Path,
     passphrase: Option<&Passphrase>,
 ) -> Result<Vec<u8>, CheckpointFileErrorKind> {
-    let bytes = fs::read(path)?;
+    let bytes = oxidet_files::read(path)?;
     match (container::sniff(&bytes), passphrase) {
         (Sniffed::Oxidet { .. }, None) => Err(CheckpointFileErrorKind::NeedsKey),
         (Sniffed::Oxidet { .. }, Some(passphrase)) => {
@@ -83,25 +81,7 @@ pub fn write_checkpoint(
             }
             None => bytes,
         };
-        Ok(write_atomically(path, &bytes)?)
+        Ok(oxidet_files::write(path, &bytes)?)
     };
     write().map_err(|kind| CheckpointFileError { path: path.to_owned(), kind })
-}
-
-/// Writes beside the target, syncs, renames.
-pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = stage(dir)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    Ok(())
-}
-
-/// A temporary file in `dir`. Such files are private by default; a result is as readable as the user's umask allows.
-pub(crate) fn stage(dir: &Path) -> io::Result<NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.tempfile_in(dir)
 }

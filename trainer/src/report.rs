@@ -20,7 +20,6 @@ use std::time::{Duration, Instant};
 use oxidet_graph::{Detector, TrainingState};
 use oxidet_proto::spec::VisualizerConfig;
 
-use crate::checkpoint_file::write_atomically;
 use crate::data::{Batch, Dataset, Summary};
 use crate::interp::{TrainNet, TrainNetError};
 use crate::train::{Epoch, Event, Step, TrainError, TrainRequest, TrainSummary, Validation};
@@ -243,7 +242,7 @@ impl Reports {
 
     fn write(&mut self, name: &str, text: &str, listen: Listen<'_>) {
         let path = self.results_dir.join(name);
-        if let Err(source) = write_atomically(&path, text.as_bytes()) {
+        if let Err(source) = oxidet_files::write(&path, text.as_bytes()) {
             self.tell(path, source, listen);
         }
     }

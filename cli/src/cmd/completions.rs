@@ -3,10 +3,10 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use clap::{Args, CommandFactory};
+use clap::Args;
 use clap_complete::{Shell, generate};
 
-use crate::args::Cli;
+use crate::args;
 use crate::exit::Failure;
 
 /// Print what makes a shell complete the commands and options of this program
@@ -21,9 +21,9 @@ pub struct CompletionsArgs {
     shell: Shell,
 }
 
-pub fn run(args: &CompletionsArgs, program: &'static str) -> Result<(), Failure> {
+pub fn run(given: &CompletionsArgs, program: &'static str) -> Result<(), Failure> {
     let mut script = Vec::new();
-    generate(args.shell, &mut Cli::command().name(program), program, &mut script);
+    generate(given.shell, &mut args::command(program), program, &mut script);
     match io::stdout().write_all(&script) {
         // Whoever reads has had enough.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {

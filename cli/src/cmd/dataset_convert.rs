@@ -1,6 +1,5 @@
 //! `oxidet dataset_convert`
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
@@ -16,6 +15,7 @@ use serde_json::{Value, json};
 
 use crate::console;
 use crate::exit::Failure;
+use crate::format::{FormatArgs, print_json};
 use crate::progress;
 use crate::spec;
 use crate::status::{Status, StatusLog};
@@ -56,6 +56,8 @@ pub struct DatasetConvertArgs {
     /// Leave out images that are missing or cannot be read, and say which; without it they stop the conversion
     #[arg(long)]
     skip_bad_images: bool,
+    #[command(flatten)]
+    format: FormatArgs,
     /// What to write
     #[arg(long, value_enum, default_value_t = To::Tfrecord)]
     to: To,
@@ -105,8 +107,9 @@ fn percent(text: &str) -> Result<f32, String> {
 const TASK: &str = "dataset_convert";
 
 pub fn run(args: &DatasetConvertArgs) -> Result<(), Failure> {
-    start_afresh(args.results_dir.as_deref())?;
     let summary = StatusLog::around(args.results_dir.as_deref(), TASK, |log| {
+        // This command's log starts anew each time, as the original's does.
+        log.start_afresh(TASK)?;
         let request = request(args)?;
         log.line(Status::Started, "The data is known.", Value::Null, Value::Null);
         let mut tail = Value::Null;
@@ -128,14 +131,6 @@ pub fn run(args: &DatasetConvertArgs) -> Result<(), Failure> {
         Ok((summary, tail))
     })?;
     print(args, &summary)
-}
-
-/// This command's log starts anew each time, as the original's does.
-fn start_afresh(results_dir: Option<&Path>) -> Result<(), Failure> {
-    let Some(log) = results_dir.map(|dir| dir.join("status.json")).filter(|log| log.is_file()) else {
-        return Ok(());
-    };
-    fs::remove_file(&log).map_err(|error| Failure::output(&log, &error))
 }
 
 fn request(args: &DatasetConvertArgs) -> Result<ConvertRequest, Failure> {
@@ -248,11 +243,36 @@ fn print(args: &DatasetConvertArgs, summary: &ConvertSummary) -> Result<(), Fail
     if summary.unlabelled > 0 {
         console::warn(&format!("{} images have no label file and count as empty", summary.unlabelled));
     }
+    if args.format.is_json() {
+        return print_json(&to_json(args.to, summary)?);
+    }
     console::print(&counts(summary));
     console::print(&names(summary));
     console::print("\nFor a training spec:\n");
     console::print(&dataset_config(args.to, summary)?);
     Ok(())
+}
+
+fn to_json(to: To, summary: &ConvertSummary) -> Result<Value, Failure> {
+    let fold = |fold: &FoldSummary| {
+        json!({
+            "fold": fold.index,
+            "folds": fold.of,
+            "role": fold.role.name(),
+            "images": fold.records,
+            "objects": fold.objects,
+            "files": fold.files,
+        })
+    };
+    Ok(json!({
+        "folds": summary.folds.iter().map(fold).collect::<Vec<_>>(),
+        "class_names": summary.names,
+        "boxes_without_area": summary.dropped,
+        "crowds": summary.crowd,
+        "images_left_out": summary.skipped,
+        "images_without_labels": summary.unlabelled,
+        "dataset_config": dataset_config(to, summary)?,
+    }))
 }
 
 fn fold_name(fold: &FoldSummary) -> String {

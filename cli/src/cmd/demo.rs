@@ -40,7 +40,8 @@ const KEY: &str = "oxidet-demo";
     after_help = "Draws a small labelled data set, trains, evaluates, detects, exports, opens the exported model again and \
     compares.\n\nExamples:\n  \
     oxidet demo\n  \
-    oxidet demo --results_dir /tmp/demo --seed 7"
+    oxidet demo --results_dir /tmp/demo --seed 7\n  \
+    oxidet demo --data-only -r shapes"
 )]
 pub struct DemoArgs {
     /// Folder for everything the demo makes
@@ -49,6 +50,9 @@ pub struct DemoArgs {
     /// Other pictures and other weights to start from
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u32,
+    /// Only draw the pictures and write the spec, to walk the way yourself
+    #[arg(long)]
+    data_only: bool,
 }
 
 pub fn run(args: &DemoArgs) -> Result<(), Failure> {
@@ -71,6 +75,10 @@ pub fn run(args: &DemoArgs) -> Result<(), Failure> {
     data::write(&dir.join("data"), args.seed.into())?;
     files::write(&dir.join("spec.txt"), demo_spec::text(&dir.join("data"), args.seed).as_bytes())?;
 
+    if args.data_only {
+        console::print(&format!("next: oxidet train -e {} -r results", at("spec.txt")));
+        return Ok(());
+    }
     step(2, &format!("oxidet train -e {} -r {}", at("spec.txt"), at("train")))?;
     let spec = spec::read(&dir.join("spec.txt"), Verb::Train, false)?;
     let mut log = StatusLog::open(Some(&dir.join("train")))?;

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use crate::console;
 use crate::exit::Failure;
 use crate::files;
+use crate::format::{FormatArgs, print_json};
 use crate::key::KeyArgs;
 use crate::model;
 
@@ -31,9 +32,8 @@ pub struct DoctorArgs {
     /// Library of ONNX Runtime [default: ORT_DYLIB_PATH, or one that is installed]
     #[arg(long = "ort-lib", value_name = "FILE")]
     ort_lib: Option<PathBuf>,
-    /// Write JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: FormatArgs,
     #[command(flatten)]
     key: KeyArgs,
 }
@@ -52,17 +52,15 @@ pub fn run(args: &DoctorArgs) -> Result<(), Failure> {
     let needs = args.model.as_ref().map(|_| args.look(&probed)).transpose()?;
     let trtexec = TrtExec::find(None);
     let machine = Machine::this();
-    if args.json {
+    if args.format.is_json() {
         let backends: Vec<Value> = probed.iter().map(Probed::to_json).collect();
-        let json = json!({
+        return print_json(&json!({
             "oxidet_version": env!("CARGO_PKG_VERSION"),
             "machine": machine,
             "backends": backends,
             "trtexec": trtexec.as_ref().map(|program| program.version().to_string()).ok(),
             "model": needs.map(|needs| needs.to_json()),
-        });
-        console::print(&format!("{json:#}"));
-        return Ok(());
+        }));
     }
     console::print(&format!("oxidet {} on {machine}", env!("CARGO_PKG_VERSION")));
     for backend in &probed {

@@ -20,6 +20,7 @@ use crate::data::DataArgs;
 use crate::engine::EngineArgs;
 use crate::exit::Failure;
 use crate::files;
+use crate::format::{FormatArgs, print_json};
 use crate::key::KeyArgs;
 use crate::model;
 use crate::progress;
@@ -51,6 +52,8 @@ pub struct EvaluateArgs {
     data: DataArgs,
     #[command(flatten)]
     engine: EngineArgs,
+    #[command(flatten)]
+    format: FormatArgs,
     /// Folder for what is measured: evaluation.json, confusion_matrix.csv, detections.json, truths.json and status.json
     #[arg(short = 'r', long = "results_dir", value_name = "DIR")]
     results_dir: Option<PathBuf>,
@@ -83,7 +86,11 @@ pub fn run(args: &EvaluateArgs) -> Result<(), Failure> {
         let mut model = model::open(&args.model, args.key.passphrase()?.as_ref(), Some(&spec), &args.engine)?;
         let Measured { dataset, images, report } = measure(&spec, &mut model, &args.data, args.threshold)?;
         let classes = spec.classes().names();
-        console::print(&table::average_precision(classes, &report));
+        if args.format.is_json() {
+            print_json(&results_json(classes, &report))?;
+        } else {
+            console::print(&table::average_precision(classes, &report));
+        }
         if let Some(dir) = &args.results_dir {
             write_report(dir, classes, &report)?;
             files::write(&dir.join("detections.json"), coco_detections(&images).as_bytes())?;

@@ -9,10 +9,11 @@ use oxidet_proto::spec::{Anchors, DataSource};
 use oxidet_trainer::anchors::{BoxSizes, SizeFilter, open_all_classes};
 use oxidet_trainer::data::{BadImages, Dataset, DatasetRequest, Split};
 use oxidet_vision::{KmeansSettings, kmeans, mean_best_iou};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use crate::console;
 use crate::exit::Failure;
+use crate::format::{FormatArgs, print_json};
 use crate::spec;
 use crate::spec_edit;
 use crate::status::StatusLog;
@@ -70,6 +71,8 @@ pub struct KmeansArgs {
     /// What chance depends on
     #[arg(long, value_name = "N", default_value_t = 42)]
     seed: u64,
+    #[command(flatten)]
+    format: FormatArgs,
     /// Put the anchors into the spec
     #[arg(long)]
     write: bool,
@@ -111,21 +114,26 @@ fn from_spec(args: &KmeansArgs, path: &Path) -> Result<Vec<(f32, f32)>, Failure>
     let anchors = cluster(args, &boxes, clusters, input)?;
 
     let groups = groups(&anchors, heads);
-    console::print(&list(&anchors));
-    console::print(&format!("\n{}", paste(&groups)));
-    let mut fit = format!("\nmean best IoU: {:.4}", fit(&boxes, &anchors, input));
-    if let Some(current) = current(&spec) {
-        let _ = write!(
-            fit,
-            "; with the anchors of {}: {:.4}",
-            path.display(),
-            self::fit(&boxes, &current, input)
-        );
+    let current = current(&spec).map(|anchors| fit(&boxes, &anchors, input));
+    if args.format.is_json() {
+        let fields: Map<String, Value> =
+            groups.iter().map(|(field, text)| ((*field).to_owned(), json!(text))).collect();
+        let mut result = to_json(&boxes, &anchors, input);
+        result.insert("fields".into(), fields.into());
+        result.insert("mean_best_iou_before".into(), json!(current));
+        print_json(&result)?;
+    } else {
+        console::print(&list(&anchors));
+        console::print(&format!("\n{}", paste(&groups)));
+        let mut fit = format!("\nmean best IoU: {:.4}", fit(&boxes, &anchors, input));
+        if let Some(current) = current {
+            let _ = write!(fit, "; with the anchors of {}: {current:.4}", path.display());
+        }
+        console::print(&format!("{fit}\n{}", tell(&boxes)));
     }
-    console::print(&format!("{fit}\n{}", tell(&boxes)));
     if args.write {
         spec_edit::set_anchors(path, spec.parsed(), &groups)?;
-        console::print(&format!("{}: anchors written", path.display()));
+        console::info(&format!("{}: anchors written", path.display()));
     }
     Ok(anchors)
 }
@@ -162,6 +170,10 @@ fn from_folders(args: &KmeansArgs) -> Result<Vec<(f32, f32)>, Failure> {
     let boxes = gather(args, &open_all_classes(sources)?, input, true)?;
     let anchors = cluster(args, &boxes, args.clusters.map_or(3 * PER_HEAD, usize::from), input)?;
 
+    if args.format.is_json() {
+        print_json(&to_json(&boxes, &anchors, input))?;
+        return Ok(anchors);
+    }
     console::print(&list(&anchors));
     let mut told = false;
     for (heads, who) in [(3, "three heads"), (2, "two heads, cspdarknet_tiny")] {
@@ -236,6 +248,23 @@ fn groups(anchors: &[(f32, f32)], heads: usize) -> Vec<(&'static str, String)> {
     };
     let fields = FIELDS.into_iter().skip(FIELDS.len() - heads);
     fields.zip(anchors.chunks(anchors.len() / heads)).map(|(field, group)| (field, text(group))).collect()
+}
+
+/// What was computed, for programs.
+fn to_json(boxes: &BoxSizes, anchors: &[(f32, f32)], input: (usize, usize)) -> Map<String, Value> {
+    let px = |&(width, height): &(f32, f32)| json!([decimal(width), decimal(height)]);
+    let members = [
+        ("anchors", anchors.iter().map(px).collect()),
+        ("mean_best_iou", json!(fit(boxes, anchors, input))),
+        ("boxes", json!(boxes.sizes.len())),
+        ("ignored", json!(boxes.ignored())),
+    ];
+    members.map(|(name, value)| (name.to_owned(), value)).into_iter().collect()
+}
+
+/// A number with two decimals as one that prints so.
+fn decimal(value: f32) -> f64 {
+    (f64::from(value) * 100.0).round() / 100.0
 }
 
 fn pair((width, height): (f32, f32)) -> String {

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::console;
 use crate::exit::Failure;
+use crate::format::{FormatArgs, print_json};
 use crate::spec;
 
 /// Say what is wrong with a spec
@@ -25,23 +26,14 @@ use crate::spec;
 pub struct LintArgs {
     /// Experiment or dataset_convert spec; its fields tell which
     spec: PathBuf,
-    /// How to print what is found
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
+    #[command(flatten)]
+    format: FormatArgs,
     /// Also look whether files and folders that the spec names are there
     #[arg(long)]
     paths: bool,
     /// Print the message that was understood, default values left out
     #[arg(long, value_enum)]
     dump: Option<Dump>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// For people
-    Text,
-    /// For programs
-    Json,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -64,15 +56,14 @@ pub fn run(args: &LintArgs) -> Result<(), Failure> {
     }
     if args.dump == Some(Dump::Json) {
         if let Some(spec) = &report.spec {
-            let json = serde_json::to_string_pretty(&spec.to_json());
-            console::print(&json.map_err(|error| Failure::bug(error.to_string()))?);
+            print_json(&spec.to_json())?;
         }
         // The message is the result; findings go where they do not get into its way.
         if !report.diagnostics.is_empty() {
             console::note(&report.diagnostics.to_string());
         }
     } else {
-        print(args, &report);
+        print(args, &report)?;
     }
     match report.verdict {
         Verdict::Runs => Ok(()),
@@ -81,28 +72,24 @@ pub fn run(args: &LintArgs) -> Result<(), Failure> {
     }
 }
 
-fn print(args: &LintArgs, report: &lint::Report) {
+fn print(args: &LintArgs, report: &lint::Report) -> Result<(), Failure> {
     let count = |severity| report.diagnostics.count(severity);
-    match args.format {
-        Format::Json => {
-            let runs = report.verdict == Verdict::Runs;
-            console::print(
-                &json!({ "kind": report.kind.name(), "runs": runs, "diagnostics": report.diagnostics.to_json() })
-                    .to_string(),
-            );
-        }
-        Format::Text => {
-            if !report.diagnostics.is_empty() {
-                console::print(&report.diagnostics.to_string());
-            }
-            let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
-            console::print(&format!(
-                "{}: {} spec, {errors} errors, {warnings} warnings",
-                args.spec.display(),
-                report.kind.name()
-            ));
-        }
+    if args.format.is_json() {
+        let runs = report.verdict == Verdict::Runs;
+        return print_json(
+            &json!({ "kind": report.kind.name(), "runs": runs, "diagnostics": report.diagnostics.to_json() }),
+        );
     }
+    if !report.diagnostics.is_empty() {
+        console::print(&report.diagnostics.to_string());
+    }
+    let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
+    console::print(&format!(
+        "{}: {} spec, {errors} errors, {warnings} warnings",
+        args.spec.display(),
+        report.kind.name()
+    ));
+    Ok(())
 }
 
 fn is_there(used: &lint::PathUse) -> bool {

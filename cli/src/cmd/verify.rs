@@ -7,10 +7,12 @@ use oxidet_proto::container::{self, ContainerError, Kind, Passphrase, Sniffed};
 use oxidet_proto::manifest::{LABELS_FILE, NVINFER_FILE};
 use oxidet_proto::manifest::{MANIFEST_FILE, Manifest, sha256_hex, sha256_hex_of};
 use oxidet_proto::signature::{PublicKey, SIGNATURE_FILE};
+use serde_json::{Map, Value, json};
 
 use crate::console;
 use crate::exit::Failure;
 use crate::files;
+use crate::format::{FormatArgs, print_json};
 use crate::key::KeyArgs;
 
 /// Check that an exported model and the files beside it are those of its manifest
@@ -28,6 +30,8 @@ pub struct VerifyArgs {
     /// Ed25519 public key that the manifest must be signed with (openssl pkey -pubout)
     #[arg(long = "public-key", value_name = "FILE")]
     public_key: Option<PathBuf>,
+    #[command(flatten)]
+    format: FormatArgs,
     #[command(flatten)]
     key: KeyArgs,
 }
@@ -60,11 +64,17 @@ pub fn run(args: &VerifyArgs) -> Result<(), Failure> {
     let planted =
         looked_for.iter().filter(|name| !manifest.files.contains_key(*name) && folder.join(name).exists());
     states.extend(planted.map(|name| (name, State::Unlisted)));
-    for (name, state) in &states {
-        console::print(&format!("{name}: {}", state.name()));
-    }
-    if let Some(signer) = signed {
-        console::print(&format!("{SIGNATURE_FILE}: ok, by {}", signer.display()));
+    if args.format.is_json() {
+        let files = states.iter().map(|(name, state)| ((*name).clone(), state.name().into()));
+        let files: Map<String, Value> = files.collect();
+        print_json(&json!({ "files": files, "signed_by": signed }))?;
+    } else {
+        for (name, state) in &states {
+            console::print(&format!("{name}: {}", state.name()));
+        }
+        if let Some(signer) = signed {
+            console::print(&format!("{SIGNATURE_FILE}: ok, by {}", signer.display()));
+        }
     }
     let wrong: Vec<&str> =
         states.iter().filter(|(_, state)| *state != State::Ok).map(|(name, _)| name.as_str()).collect();

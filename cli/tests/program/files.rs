@@ -1,24 +1,9 @@
 //! No file is lost: not to another of the same command, not to a failure, and not to somebody who forgot that it was there.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use crate::support::{checkpoint, oxidet, project, save};
-
-/// All files below a folder, with what is in them.
-fn contents(dir: &Path) -> BTreeMap<String, Vec<u8>> {
-    let mut files = BTreeMap::new();
-    for entry in fs::read_dir(dir).into_iter().flatten() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            files.extend(contents(&path));
-        } else {
-            files.insert(path.to_string_lossy().into_owned(), fs::read(&path).unwrap());
-        }
-    }
-    files
-}
+use crate::support::{checkpoint, contents, oxidet, project, save};
 
 /// Runs a line, which must end with `code` and say `says`.
 fn told(dir: &Path, line: &str, code: i32, says: &str) {

@@ -1,5 +1,6 @@
 //! Running the program, and a data set small enough to train on in seconds.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -102,6 +103,22 @@ pub fn pruned() -> Checkpoint {
     detector.graph = builder.finish();
     let params = init_params(&detector, 1);
     Checkpoint { detector, params, spec, training: None }
+}
+
+/// All files below a folder by their names in it, with what is in them; none where there is no folder.
+pub fn contents(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(folder).into_iter().flatten() {
+        let entry = entry.unwrap();
+        let (name, path) = (entry.file_name().to_string_lossy().into_owned(), entry.path());
+        if path.is_dir() {
+            files
+                .extend(contents(&path).into_iter().map(|(below, bytes)| (format!("{name}/{below}"), bytes)));
+        } else {
+            files.insert(name, fs::read(&path).unwrap());
+        }
+    }
+    files
 }
 
 /// Writes a checkpoint, without a key.

@@ -9,8 +9,7 @@ message! {
     DatasetConfig as "YOLOv3DatasetConfig" {
         /// Training data; at least one, all of the same label format.
         data_sources: Vec<DataSource> = 1,
-        /// Class in the labels → class that is trained. Labels of other classes are background. See
-        /// [`ClassMap`](super::ClassMap).
+        /// Class in the labels → class that is trained. Labels of other classes are background.
         target_class_mapping: BTreeMap<String, String> = 2,
         /// Validation data. Without it, `validation_fold` of the training TFRecords is held out.
         validation_data_sources: Vec<DataSource> = 3,

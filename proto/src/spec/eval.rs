@@ -20,7 +20,6 @@ enumeration! {
     /// Rule for the area under the precision-recall curve.
     ApMode as "AP_MODE" {
         /// 11 points (PASCAL VOC 2007).
-        #[default]
         Sample = 0 as "SAMPLE",
         /// Area under the envelope (PASCAL VOC 2010).
         Integrate = 1 as "INTEGRATE",

@@ -25,6 +25,8 @@ use crate::prototxt::Value;
 pub struct Descriptor {
     /// Name in the original schema, such as `YOLOv3DatasetConfig`.
     pub name: &'static str,
+    /// What it is about, as it is documented here.
+    pub doc: &'static str,
     /// In order of declaration.
     pub fields: &'static [FieldDescriptor],
 }
@@ -36,6 +38,8 @@ pub struct FieldDescriptor {
     pub name: &'static str,
     /// Number in the original schema.
     pub number: u32,
+    /// What it means, as it is documented here.
+    pub doc: &'static str,
     /// What it holds.
     pub kind: Kind,
     /// The oneof it is a member of.
@@ -65,6 +69,8 @@ pub struct EnumDescriptor {
     pub name: &'static str,
     /// Name as it is written in a spec, and number.
     pub values: &'static [(&'static str, i32)],
+    /// What each of them means, as it is documented here.
+    pub docs: &'static [&'static str],
 }
 
 /// A message of a spec. Implemented by `message!` only.
@@ -225,24 +231,26 @@ pub(super) const fn written_name(identifier: &'static str) -> &'static str {
 /// Declares a message; see the [module](self) for how it reads.
 macro_rules! message {
     (
-        $(#[$doc:meta])*
+        $(#[doc = $doc:literal])*
         $name:ident as $schema_name:literal {
-            $( $(#[$field_doc:meta])* $field:ident: $ty:ty = $number:literal $(in $oneof:ident)?, )*
+            $( $(#[doc = $field_doc:literal])* $field:ident: $ty:ty = $number:literal $(in $oneof:ident)?, )*
         }
     ) => {
-        $(#[$doc])*
+        $(#[doc = $doc])*
         #[derive(Debug, Clone, Default, PartialEq)]
         pub struct $name {
-            $( $(#[$field_doc])* pub $field: $ty, )*
+            $( $(#[doc = $field_doc])* pub $field: $ty, )*
         }
 
         impl $crate::spec::message::Message for $name {
             const DESCRIPTOR: $crate::spec::message::Descriptor = $crate::spec::message::Descriptor {
                 name: $schema_name,
+                doc: concat!($($doc, "\n",)*),
                 fields: &[$(
                     $crate::spec::message::FieldDescriptor {
                         name: $crate::spec::message::written_name(stringify!($field)),
                         number: $number,
+                        doc: concat!($($field_doc, "\n",)*),
                         kind: <$ty as $crate::spec::message::FieldType>::KIND,
                         oneof: $crate::spec::message::message!(@oneof $($oneof)?),
                     },
@@ -282,24 +290,31 @@ macro_rules! message {
     (@oneof $oneof:ident) => { Some(stringify!($oneof)) };
 }
 
-/// Declares an enumeration: `Variant = number as "NAME_IN_A_SPEC"`; number 0 is marked `#[default]`.
+/// Declares an enumeration: `Variant = number as "NAME_IN_A_SPEC"`; the first is the default and has number 0, as protobuf has it.
 macro_rules! enumeration {
     (
-        $(#[$doc:meta])*
+        $(#[doc = $doc:literal])*
         $name:ident as $schema_name:literal {
-            $( $(#[$value_doc:meta])* $value:ident = $number:literal as $text:literal, )*
+            $( $(#[doc = $value_doc:literal])* $value:ident = $number:literal as $text:literal, )*
         }
     ) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+        $(#[doc = $doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum $name {
-            $( $(#[$value_doc])* $value = $number, )*
+            $( $(#[doc = $value_doc])* $value = $number, )*
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                [$( Self::$value, )*][0]
+            }
         }
 
         impl $name {
             const DESCRIPTOR: $crate::spec::message::EnumDescriptor = $crate::spec::message::EnumDescriptor {
                 name: $schema_name,
                 values: &[$( ($text, $number), )*],
+                docs: &[$( concat!($($value_doc, "\n",)*), )*],
             };
 
             /// The name as it is written in a spec.

@@ -144,7 +144,6 @@ enumeration! {
     /// The norm that weight decay punishes.
     RegularizerType as "RegularizationType" {
         /// No decay.
-        #[default]
         None = 0 as "NO_REG",
         /// Sum of magnitudes.
         L1 = 1 as "L1",
@@ -223,7 +222,6 @@ enumeration! {
     /// How Weights & Biases stores a run.
     WandbMode as "WANDB_MODE" {
         /// At once.
-        #[default]
         Online = 0 as "ONLINE",
         /// On disk.
         Offline = 1 as "OFFLINE",

@@ -5,8 +5,7 @@ use super::message::message;
 message! {
     /// The network, its anchors, its loss.
     Yolov4Config as "YOLOv4Config" {
-        /// Anchors at stride 32 as text, `[(w, h), …]` in px of the input. See
-        /// [`parse_anchors`](super::parse_anchors).
+        /// Anchors at stride 32 as text, `[(w, h), …]` in px of the input (`parse_anchors` reads it).
         big_anchor_shape: String = 1,
         /// Anchors at stride 16.
         mid_anchor_shape: String = 2,
@@ -16,7 +15,7 @@ message! {
         matching_neutral_box_iou: f32 = 4,
         /// Anchors whose shape IoU is above this match too, in (0, 1].
         box_matching_iou: f32 = 5,
-        /// Backbone; see [`ARCHS`](super::arch::ARCHS).
+        /// Backbone; `arch::ARCHS` has their names.
         arch: String = 6,
         /// Depth of the backbone, where it comes in several.
         nlayers: u32 = 7,
@@ -28,7 +27,7 @@ message! {
         loss_neg_obj_weights: f32 = 10,
         /// Weight of the class term, at least 0.
         loss_class_weights: f32 = 11,
-        /// Backbone blocks whose convolutions are not trained; see [`ArchInfo`](super::arch::ArchInfo).
+        /// Backbone blocks whose convolutions are not trained; `oxidet inspect -e SPEC --blocks` lists them.
         freeze_blocks: Vec<f32> = 12,
         /// Backbone batch norms use their running statistics while training.
         freeze_bn: bool = 13,

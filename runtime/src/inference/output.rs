@@ -1,7 +1,6 @@
 //! What is written of an image: a label file, and the image with boxes drawn on it.
 
 use std::fs;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use oxidet_proto::kitti::write_detection;
@@ -78,17 +77,7 @@ fn drawn(mut image: Image, detected: &Detected, classes: &[String]) -> Image {
     image
 }
 
-/// Writes a file whole or not at all.
 fn save(path: &Path, bytes: &[u8]) -> Result<(), InferenceError> {
-    let write = || {
-        let mut builder = tempfile::Builder::new();
-        // Temporary files are private by default; a result is as readable as the user's umask allows.
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let mut file = builder.tempfile_in(path.parent().unwrap_or(Path::new(".")))?;
-        file.write_all(bytes)?;
-        file.persist(path)?;
-        Ok(())
-    };
-    write().map_err(|source: io::Error| InferenceError::Write { path: path.to_owned(), source })
+    oxidet_files::write_unsynced(path, bytes)
+        .map_err(|source| InferenceError::Write { path: path.to_owned(), source })
 }

@@ -174,6 +174,7 @@ impl Batches<'_> {
 
 /// Reads an image file.
 pub fn read(path: &Path, depth: u8) -> Result<Picture, InferenceError> {
-    let bytes = fs::read(path).map_err(|source| InferenceError::Io { path: path.to_owned(), source })?;
+    let bytes =
+        oxidet_files::read(path).map_err(|source| InferenceError::Io { path: path.to_owned(), source })?;
     Picture::decode(&bytes, depth).map_err(|source| InferenceError::Image { path: path.to_owned(), source })
 }

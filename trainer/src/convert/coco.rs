@@ -1,6 +1,5 @@
 //! Images with COCO annotations, as a spec's `coco_config` describes them: one fold per annotation file.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use oxidet_proto::coco::{self, Image};
@@ -25,7 +24,8 @@ pub(super) fn list(
         config.img_dir_names.iter().zip(&config.annotation_files).enumerate()
     {
         let path = root.join(annotations);
-        let bytes = fs::read(&path).map_err(|source| DataError::Io { path: path.clone(), source })?;
+        let bytes =
+            oxidet_files::read(&path).map_err(|source| DataError::Io { path: path.clone(), source })?;
         let images = coco::parse(&path.to_string_lossy(), &bytes)?.images;
         drop(bytes);
         for image in &images {

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use super::ConvertError;
-use crate::checkpoint_file::write_atomically;
 
 /// Boxes by name, in the order in which they were met.
 #[derive(Default)]
@@ -28,7 +27,7 @@ impl Dropped {
             return Ok(None);
         }
         let text = serde_json::to_vec_pretty(&Value::Object(self.0)).map_err(|error| failed(error.into()))?;
-        write_atomically(&path, &text).map_err(failed)?;
+        oxidet_files::write(&path, &text).map_err(failed)?;
         Ok(Some(path))
     }
 }

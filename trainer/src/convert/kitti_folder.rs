@@ -21,12 +21,12 @@ pub(super) fn write(
     report: &mut dyn FnMut(Event<'_>),
 ) -> Result<(), ConvertError> {
     let failed = |path: &Path, source| ConvertError::Write { path: path.to_owned(), source };
-    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let parent = oxidet_files::folder_of(dir);
     if dir.exists() && fs::read_dir(dir).map_err(|source| failed(dir, source))?.next().is_some() {
         return Err(ConvertError::NotEmpty { path: dir.to_owned() });
     }
     fs::create_dir_all(parent).map_err(|source| failed(parent, source))?;
-    let staging = tempfile::tempdir_in(parent).map_err(|source| failed(parent, source))?;
+    let staging = oxidet_files::staging_folder(parent).map_err(|source| failed(parent, source))?;
 
     // A folder that renaming puts into place, as readable as the user's umask allows.
     let root = staging.path().join("labels");

@@ -5,14 +5,13 @@ use std::fs;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
+use oxidet_files::{Closed, Staged};
 use oxidet_proto::tfrecord::write_record;
-use tempfile::TempPath;
 
 use super::dropped::{Dropped, with_suffix};
 use super::fold::Fold;
 use super::modifier::Modifier;
 use super::{ConvertError, ConvertSummary, Event, Reading};
-use crate::checkpoint_file::stage;
 
 /// Writes all shards under temporary names and, when all labels could be read, puts them into place.
 pub(super) fn write(
@@ -23,19 +22,19 @@ pub(super) fn write(
     summary: &mut ConvertSummary,
     report: &mut dyn FnMut(Event<'_>),
 ) -> Result<(), ConvertError> {
-    let dir = prefix.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let dir = oxidet_files::folder_of(prefix);
     let failed = |path: &Path, source| ConvertError::Write { path: path.to_owned(), source };
     fs::create_dir_all(dir).map_err(|source| failed(dir, source))?;
     refuse_stale(prefix, dir, folds)?;
 
     summary.all_folds = with_suffix(&literal(prefix), "-fold-*");
     let total = folds.iter().map(|fold| fold.items.len()).sum();
-    let (mut done, mut staged, mut dropped) = (0, Vec::<(TempPath, PathBuf)>::new(), Dropped::default());
+    let (mut done, mut staged, mut dropped) = (0, Vec::<Closed>::new(), Dropped::default());
     for (number, fold) in folds.iter().enumerate() {
         let mut written = 0;
         summary.folds[number].files = pattern(prefix, fold);
         for (range, path) in ranges(fold.items.len(), fold.shards).into_iter().zip(paths(prefix, fold)) {
-            let mut file = BufWriter::new(stage(dir).map_err(|source| failed(dir, source))?);
+            let mut file = BufWriter::new(Staged::new(&path).map_err(|source| failed(&path, source))?);
             reading.read_all(fold.items[range].iter(), |read| {
                 let copies = modifier.copies(fold.role, &read.frame.objects, written);
                 let payload = read.frame.encode();
@@ -50,13 +49,13 @@ pub(super) fn write(
                 Ok(())
             })?;
             let file = file.into_inner().map_err(|error| failed(&path, error.into_error()))?;
-            file.as_file().sync_all().map_err(|source| failed(&path, source))?;
-            staged.push((file.into_temp_path(), path));
+            staged.push(file.close().map_err(|source| failed(&path, source))?);
         }
     }
     reading.finish(done)?;
-    for (file, path) in staged {
-        file.persist(&path).map_err(|error| failed(&path, error.error))?;
+    for file in staged {
+        let path = file.target().to_owned();
+        file.commit().map_err(|source| failed(&path, source))?;
         report(Event::Written(&path));
     }
     summary.warning_file = dropped.write(prefix)?;

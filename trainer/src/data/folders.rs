@@ -63,6 +63,6 @@ pub(super) fn read_labels(path: &Path) -> Result<Vec<Object>, DataError> {
 
 /// A text file.
 pub(crate) fn read_text(path: &Path) -> Result<String, DataError> {
-    let bytes = fs::read(path).map_err(|source| DataError::Io { path: path.to_owned(), source })?;
+    let bytes = oxidet_files::read(path).map_err(|source| DataError::Io { path: path.to_owned(), source })?;
     String::from_utf8(bytes).map_err(|_| DataError::NotText { path: path.to_owned() })
 }

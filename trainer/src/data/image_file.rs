@@ -38,7 +38,7 @@ pub fn read_header(path: &Path) -> Result<Header, DataError> {
     const HEAD: u64 = 1 << 16;
     let failed = |source| DataError::Io { path: path.to_owned(), source };
     let mut head = Vec::new();
-    let mut file = BufReader::new(fs::File::open(path).map_err(failed)?);
+    let mut file = BufReader::new(oxidet_files::open(path).map_err(failed)?);
     file.by_ref().take(HEAD).read_to_end(&mut head).map_err(failed)?;
     if let Ok(header) = header(&head) {
         return Ok(header);
@@ -52,6 +52,6 @@ pub fn read_header(path: &Path) -> Result<Header, DataError> {
 /// # Errors
 /// When the file cannot be read or decoded, or has another depth.
 pub fn read_picture(path: &Path, depth: u8) -> Result<Picture, DataError> {
-    let bytes = fs::read(path).map_err(|source| DataError::Io { path: path.to_owned(), source })?;
+    let bytes = oxidet_files::read(path).map_err(|source| DataError::Io { path: path.to_owned(), source })?;
     Picture::decode(&bytes, depth).map_err(|source| DataError::Image { path: path.to_owned(), source })
 }

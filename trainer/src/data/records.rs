@@ -1,6 +1,5 @@
 //! TFRecord shards as a source of labels.
 
-use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
@@ -85,7 +84,7 @@ pub fn record_files(pattern: &str) -> Result<Vec<PathBuf>, DataError> {
 
 /// The frames of one shard. Holds one record at a time.
 fn frames(shard: PathBuf) -> Box<dyn Iterator<Item = Result<Frame, DataError>>> {
-    let file = match File::open(&shard) {
+    let file = match oxidet_files::open(&shard) {
         Ok(file) => file,
         Err(source) => return Box::new(std::iter::once(Err(DataError::Io { path: shard, source }))),
     };

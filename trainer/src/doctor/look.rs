@@ -1,6 +1,5 @@
 //! One look at each image file: does it decode, and what is it like.
 
-use std::fs;
 use std::path::Path;
 
 use oxidet_vision::Picture;
@@ -46,7 +45,8 @@ pub(super) fn look_at(
 
 impl Look {
     fn at(path: &Path, depth: u8) -> Result<Self, DataError> {
-        let bytes = fs::read(path).map_err(|source| DataError::Io { path: path.to_owned(), source })?;
+        let bytes =
+            oxidet_files::read(path).map_err(|source| DataError::Io { path: path.to_owned(), source })?;
         let picture = Picture::decode(&bytes, depth)
             .map_err(|source| DataError::Image { path: path.to_owned(), source })?;
         let image = picture.to_viewable();

@@ -7,7 +7,7 @@ use oxidet_graph::{Checkpoint, Params, TrainingState};
 
 use super::run::Run;
 use super::{Event, TrainError};
-use crate::checkpoint_file::{write_atomically, write_checkpoint};
+use crate::checkpoint_file::write_checkpoint;
 
 impl Run<'_> {
     /// Saves all that the run needs to go on. Its parameters are finite.
@@ -57,7 +57,7 @@ impl Run<'_> {
         let weights = self.weights_dir();
         fs::create_dir_all(&weights).map_err(|source| TrainError::Io { path: weights.clone(), source })?;
         let path = self.request.results_dir.join("model_output_labels.txt");
-        write_atomically(&path, self.detector.classes.join("\n").as_bytes())
+        oxidet_files::write(&path, self.detector.classes.join("\n").as_bytes())
             .map_err(|source| TrainError::Io { path, source })
     }
 }

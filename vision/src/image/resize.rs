@@ -1,8 +1,8 @@
 //! The one resize: bilinear between the four nearest pixels, pixel centres at half coordinates, no smoothing when an
 //! image shrinks. It is OpenCV's `INTER_LINEAR`, which the original trains and evaluates with.
 
-use fast_image_resize::images::{Image as Target, ImageRef};
-use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
 
 use super::{Image, Subpixel};
 
@@ -28,16 +28,38 @@ pub fn resize_part<S: Subpixel>(
     width: usize,
     height: usize,
 ) -> Image<S> {
-    let pixels = S::pixel_type(image.channels);
-    let source = ImageRef::new(image.width as u32, image.height as u32, S::as_bytes(&image.data), pixels)
-        .expect("an image holds what its size says");
-    let mut target = Target::new(width as u32, height as u32, pixels);
     let options = ResizeOptions::new()
         .resize_alg(ResizeAlg::Interpolation(FilterType::Bilinear))
         .use_alpha(false)
         .crop(left, top, part_width, part_height);
-    Resizer::new().resize(&source, &mut target, &options).expect("the part is inside the image");
-    Image { width, height, channels: image.channels, data: S::from_bytes(target.into_vec()) }
+    let mut target = Image {
+        width,
+        height,
+        channels: image.channels,
+        data: vec![S::default(); width * height * image.channels],
+    };
+    match image.channels {
+        1 => resize_pixels::<S, S::Gray>(image, &mut target, &options),
+        _ => resize_pixels::<S, S::Color>(image, &mut target, &options),
+    }
+    target
+}
+
+/// For one kind of pixels: the resizer's entrance for any of them compiles them all, which takes minutes.
+fn resize_pixels<S: Subpixel, P: PixelTrait>(
+    source: &Image<S>,
+    target: &mut Image<S>,
+    options: &ResizeOptions,
+) {
+    let (width, height) = (target.width as u32, target.height as u32);
+    let holds = "an image holds what its size says";
+    let source =
+        TypedImageRef::<P>::from_buffer(source.width as u32, source.height as u32, S::as_bytes(&source.data));
+    let mut target =
+        TypedImage::<P>::from_buffer(width, height, S::as_bytes_mut(&mut target.data)).expect(holds);
+    Resizer::new()
+        .resize_typed(&source.expect(holds), &mut target, options)
+        .expect("the part is inside the image");
 }
 
 #[cfg(test)]

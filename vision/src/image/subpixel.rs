@@ -1,6 +1,7 @@
 //! The two kinds of channel values.
 
-use fast_image_resize::PixelType;
+use fast_image_resize::PixelTrait;
+use fast_image_resize::pixels::{U8, U8x3, U16, U16x3};
 
 use super::{Image, Picture};
 
@@ -70,43 +71,54 @@ fn round(value: f32, most: f32) -> i32 {
 }
 
 pub(super) mod sealed {
-    use super::PixelType;
+    use super::{PixelTrait, U8, U8x3, U16, U16x3};
 
     /// What codec and resize need to know of a [`Subpixel`](super::Subpixel).
     pub trait Bytes: Sized {
+        /// How the resizer calls pixels of one channel.
+        type Gray: PixelTrait;
+        /// How the resizer calls pixels of three channels.
+        type Color: PixelTrait;
+
         /// The values as bytes in the order of the machine.
         fn as_bytes(values: &[Self]) -> &[u8];
+        /// The same, to write to.
+        fn as_bytes_mut(values: &mut [Self]) -> &mut [u8];
         /// Values from bytes in the order of the machine.
         fn from_bytes(bytes: Vec<u8>) -> Vec<Self>;
-        /// How the resizer calls pixels of this many channels.
-        fn pixel_type(channels: usize) -> PixelType;
     }
 
     impl Bytes for u8 {
+        type Gray = U8;
+        type Color = U8x3;
+
         fn as_bytes(values: &[Self]) -> &[u8] {
+            values
+        }
+
+        fn as_bytes_mut(values: &mut [Self]) -> &mut [u8] {
             values
         }
 
         fn from_bytes(bytes: Vec<u8>) -> Vec<Self> {
             bytes
         }
-
-        fn pixel_type(channels: usize) -> PixelType {
-            if channels == 1 { PixelType::U8 } else { PixelType::U8x3 }
-        }
     }
 
     impl Bytes for u16 {
+        type Gray = U16;
+        type Color = U16x3;
+
         fn as_bytes(values: &[Self]) -> &[u8] {
             bytemuck::cast_slice(values)
         }
 
-        fn from_bytes(bytes: Vec<u8>) -> Vec<Self> {
-            bytemuck::pod_collect_to_vec(&bytes)
+        fn as_bytes_mut(values: &mut [Self]) -> &mut [u8] {
+            bytemuck::cast_slice_mut(values)
         }
 
-        fn pixel_type(channels: usize) -> PixelType {
-            if channels == 1 { PixelType::U16 } else { PixelType::U16x3 }
+        fn from_bytes(bytes: Vec<u8>) -> Vec<Self> {
+            bytemuck::pod_collect_to_vec(&bytes)
         }
     }
 }

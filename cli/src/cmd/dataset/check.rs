@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use indicatif::ProgressBar;
 use oxidet_proto::lint::Verb;
 use oxidet_trainer::doctor::{self, AnchorFit, Finding, Part, Report, Severity, split_name};
@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use crate::console;
 use crate::exit::Failure;
 use crate::files;
+use crate::format::{FormatArgs, print_json};
 use crate::progress;
 use crate::spec;
 
@@ -29,20 +30,11 @@ use crate::spec;
 pub struct CheckArgs {
     /// Experiment spec
     spec: PathBuf,
-    /// How to print what is found
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
+    #[command(flatten)]
+    format: FormatArgs,
     /// Also write a page with charts and pictures
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// For people
-    Text,
-    /// For programs
-    Json,
 }
 
 pub fn run(args: &CheckArgs) -> Result<(), Failure> {
@@ -62,9 +54,10 @@ pub fn run(args: &CheckArgs) -> Result<(), Failure> {
         files::write(path, doctor::page(&report, &name).as_bytes())?;
     }
     let (errors, warnings) = (report.count(Severity::Error), report.count(Severity::Warning));
-    match args.format {
-        Format::Text => console::print(&format!("{report}{name}: {errors} errors, {warnings} warnings")),
-        Format::Json => console::print(&to_json(&report).to_string()),
+    if args.format.is_json() {
+        print_json(&to_json(&report))?;
+    } else {
+        console::print(&format!("{report}{name}: {errors} errors, {warnings} warnings"));
     }
     if errors > 0 { Err(Failure::no("")) } else { Ok(()) }
 }

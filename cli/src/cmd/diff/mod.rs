@@ -11,9 +11,11 @@ use clap::Args;
 use oxidet_graph::Checkpoint;
 use oxidet_proto::spec::{Difference, differences, parse_experiment};
 use oxidet_trainer::checkpoint_file::read_checkpoint;
+use serde_json::{Map, json};
 
 use crate::console;
 use crate::exit::Failure;
+use crate::format::{FormatArgs, print_json};
 use crate::key::KeyArgs;
 
 /// Say in what two checkpoints differ
@@ -36,6 +38,8 @@ pub struct DiffArgs {
     /// Every layer, weight and range, not only the first 20 of a list
     #[arg(long)]
     all: bool,
+    #[command(flatten)]
+    format: FormatArgs,
 }
 
 /// Lines below a heading.
@@ -73,13 +77,8 @@ pub fn run(args: &DiffArgs) -> Result<(), Failure> {
     let passphrase = args.key.passphrase()?;
     let read = |path| read_checkpoint(path, passphrase.as_ref());
     let (before, after) = (read(&args.before)?, read(&args.after)?);
-    console::print(&format!("A  {}\nB  {}\n", args.before.display(), args.after.display()));
     // Bytes, because no number equals one that is none.
-    if before.to_bytes() == after.to_bytes() {
-        console::print("They are identical: spec, network, parameters and training state.");
-        return Ok(());
-    }
-    console::print(&network::totals(&before, &after)?);
+    let identical = before.to_bytes() == after.to_bytes();
     let limit = Limit { all: args.all };
     let mut sections = vec![spec(&before, &after), detector::section(&before.detector, &after.detector)];
     sections.extend(network::sections(&before.detector.graph, &after.detector.graph, limit));
@@ -87,6 +86,21 @@ pub fn run(args: &DiffArgs) -> Result<(), Failure> {
     sections.push(parameters::ranges(&before, &after, limit));
     sections.push(training::section(before.training.as_ref(), after.training.as_ref()));
     sections.retain(|section| !section.lines.is_empty());
+    if args.format.is_json() {
+        let found = sections.iter().map(|Section { heading, lines }| (heading.clone(), json!(lines)));
+        return print_json(&json!({
+            "a": args.before,
+            "b": args.after,
+            "identical": identical,
+            "differences": found.collect::<Map<_, _>>(),
+        }));
+    }
+    console::print(&format!("A  {}\nB  {}\n", args.before.display(), args.after.display()));
+    if identical {
+        console::print("They are identical: spec, network, parameters and training state.");
+        return Ok(());
+    }
+    console::print(&network::totals(&before, &after)?);
     for Section { heading, lines } in &sections {
         console::print(&format!("\n{heading}\n  {}", lines.join("\n").replace('\n', "\n  ")));
     }

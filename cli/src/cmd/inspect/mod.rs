@@ -16,6 +16,7 @@ use oxidet_trainer::net::{self, NetConfig};
 
 use crate::console;
 use crate::exit::Failure;
+use crate::format::{FormatArgs, print_json};
 use crate::key::KeyArgs;
 use crate::spec;
 pub use overview::input;
@@ -35,7 +36,7 @@ use summary::Summary;
     group = ArgGroup::new("subject").required(true).multiple(true).args(["file", "model", "experiment"]), after_help = "Examples:\n  \
     oxidet inspect results/weights/yolov4_resnet18_epoch_080.tlt -k KEY\n  \
     oxidet inspect -e spec.txt --blocks                    what freeze_blocks can name\n  \
-    oxidet inspect model.tlt --json                        for programs\n  \
+    oxidet inspect model.tlt --format json                 for programs; docs/inspect.md lists the keys\n  \
     oxidet inspect model.tlt --spec > spec.txt             the spec it was trained with\n  \
     oxidet inspect cal.bin -m model.tlt                    ranges, next to the tensors of a model\n  \
     oxidet inspect cal.bin --rewrite new.bin --trt 10.3.0  the same ranges for another TensorRT")]
@@ -58,13 +59,12 @@ pub struct InspectArgs {
     #[command(flatten)]
     key: KeyArgs,
     /// The blocks of the backbone in place of the layers: their numbers, layers and sizes
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["format", "json"])]
     blocks: bool,
-    /// Print everything as JSON; docs/inspect.md lists its keys
-    #[arg(long, conflicts_with = "blocks")]
-    json: bool,
+    #[command(flatten)]
+    format: FormatArgs,
     /// Print the spec inside the checkpoint and nothing else
-    #[arg(long = "spec", requires = "from_file", conflicts_with_all = ["blocks", "json"])]
+    #[arg(long = "spec", requires = "from_file", conflicts_with_all = ["blocks", "format", "json"])]
     print_spec: bool,
     #[command(flatten)]
     cache: CacheArgs,
@@ -98,10 +98,8 @@ pub fn run(args: &InspectArgs) -> Result<(), Failure> {
         }
         (None, None) => unreachable!("clap requires one of them"),
     };
-    if args.json {
-        let json = serde_json::to_string_pretty(&summary);
-        console::print(&json.map_err(|error| Failure::bug(error.to_string()))?);
-        return Ok(());
+    if args.format.is_json() {
+        return print_json(&summary);
     }
     let below = if args.blocks { blocks::blocks(&detector)? } else { layers::layers(&summary) };
     console::print(&format!("{}\n\n{below}", overview::overview(&summary)));

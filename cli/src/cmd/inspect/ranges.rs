@@ -22,6 +22,7 @@ use crate::console;
 use crate::exit::Failure;
 use crate::file_plan::FilePlan;
 use crate::files::{self, StagedFiles};
+use crate::format::print_json;
 use crate::numbers::{short, thousands};
 
 /// Tensors that a line names; the rest is counted.
@@ -32,7 +33,7 @@ const NAMED: usize = 20;
 #[command(next_help_heading = "Options for calibration caches")]
 pub struct CacheArgs {
     /// Write the cache again: eight digits, line feeds, the same order
-    #[arg(long, value_name = "FILE", conflicts_with = "json")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["format", "json"])]
     pub rewrite: Option<PathBuf>,
     /// TensorRT version in the header of the file to write, such as 10.3.0; ranges are the same for all
     #[arg(long = "trt", value_name = "VERSION", requires = "rewrite")]
@@ -106,9 +107,8 @@ pub fn run(args: &InspectArgs, path: &Path, model: Option<&Path>) -> Result<(), 
         let checkpoint = read_checkpoint(model, args.key.passphrase()?.as_ref())?;
         summary.model = Some(Comparison::new(&summary.tensors, &checkpoint, model)?);
     }
-    if args.json {
-        let json = serde_json::to_string_pretty(&summary);
-        console::print(&json.map_err(|error| Failure::bug(error.to_string()))?);
+    if args.format.is_json() {
+        print_json(&summary)?;
     } else {
         console::print(&summary.to_text());
     }

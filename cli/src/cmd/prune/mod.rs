@@ -18,6 +18,7 @@ use crate::console;
 use crate::demo::scene;
 use crate::exit::Failure;
 use crate::files;
+use crate::format::{FormatArgs, print_json};
 use crate::key::KeyArgs;
 use crate::model;
 use crate::numbers::{self, thousands};
@@ -79,6 +80,8 @@ pub struct PruneArgs {
     /// Write nothing; show what thresholds save, and with -e the mAP they leave on the first validation images
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    format: FormatArgs,
     /// Folder for status.json
     #[arg(short = 'r', long = "results_dir", value_name = "DIR")]
     results_dir: Option<PathBuf>,
@@ -140,7 +143,7 @@ pub fn run(args: &PruneArgs) -> Result<(), Failure> {
         };
         let Some(output) = &output else {
             dry_run::Sweep { checkpoint: &checkpoint, pruner: &pruner, spec: spec.as_ref() }
-                .print(threshold)?;
+                .print(threshold, args.format)?;
             return Ok(((), Value::Null));
         };
         let plan = pruner.plan(threshold);
@@ -164,16 +167,25 @@ pub fn run(args: &PruneArgs) -> Result<(), Failure> {
         let bytes = std::fs::metadata(output).map_err(|error| Failure::io(output, &error))?.len();
 
         let ratio = after.parameters as f64 / before.parameters as f64;
-        console::print(&format!(
-            "threshold   {threshold}\nparameters  {} -> {}  ({})\nMACs        {} -> {}  ({})\ncheckpoint  {}",
-            thousands(before.parameters),
-            thousands(after.parameters),
-            numbers::percent(after.parameters, before.parameters),
-            before.giga_macs(),
-            after.giga_macs(),
-            numbers::percent(after.macs, before.macs),
-            output.display()
-        ));
+        if args.format.is_json() {
+            print_json(&json!({
+                "threshold": threshold,
+                "before": before.to_json(),
+                "after": after.to_json(),
+                "checkpoint": output,
+            }))?;
+        } else {
+            console::print(&format!(
+                "threshold   {threshold}\nparameters  {} -> {}  ({})\nMACs        {} -> {}  ({})\ncheckpoint  {}",
+                thousands(before.parameters),
+                thousands(after.parameters),
+                numbers::percent(after.parameters, before.parameters),
+                before.giga_macs(),
+                after.giga_macs(),
+                numbers::percent(after.macs, before.macs),
+                output.display()
+            ));
+        }
         let kpi = json!({ "kpi": {
             "pruning_ratio": ratio,
             "size": bytes as f64 / f64::from(1 << 20),
@@ -186,6 +198,7 @@ pub fn run(args: &PruneArgs) -> Result<(), Failure> {
 }
 
 /// What a network costs.
+#[derive(Clone, Copy)]
 struct Cost {
     parameters: u64,
     /// For one image.
@@ -196,6 +209,15 @@ impl Cost {
     fn of(detector: &Detector) -> Result<Self, Failure> {
         let macs = detector.macs().map_err(|error| Failure::data(error.to_string()))?;
         Ok(Self { parameters: detector.graph.param_count() as u64, macs })
+    }
+
+    /// Of a checkpoint, which holds parameters as 32-bit floats.
+    fn bytes(&self) -> u64 {
+        self.parameters * 4
+    }
+
+    fn to_json(&self) -> Value {
+        json!({ "parameters": self.parameters, "macs": self.macs, "bytes": self.bytes() })
     }
 
     fn giga_macs(&self) -> String {

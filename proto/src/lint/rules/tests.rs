@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::super::{Report, Verdict, report, rules};
+use super::super::{READING, Report, Verdict, report, rules};
 use crate::prototxt::Severity;
 use crate::spec::SpecKind;
 
@@ -245,8 +245,8 @@ fn every_rule_fires_on_its_edit() {
 #[test]
 fn every_rule_has_a_case_and_codes_are_unique() {
     let all: Vec<&str> = rules().map(|(code, _)| code).collect();
-    let known: BTreeSet<&str> = all.iter().copied().collect();
-    assert_eq!(all.len(), known.len());
+    assert_eq!(all.len(), all.iter().collect::<BTreeSet<_>>().len());
+    let known: BTreeSet<&str> = all.into_iter().skip(READING.len()).collect();
     let tested = EXPERIMENT_CASES.iter().map(|c| c.0).chain(CONVERT_CASES.iter().map(|c| c.0)).collect();
     assert_eq!(known, tested);
 }

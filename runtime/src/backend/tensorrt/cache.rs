@@ -1,7 +1,7 @@
 //! Built plans and timings, kept in a folder under a digest of everything that decides them.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::Version;
@@ -55,15 +55,6 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, String> {
     }
 }
 
-/// Writes a file whole or not at all.
 fn write(path: &Path, bytes: &[u8]) -> Result<(), String> {
-    let write = || {
-        let folder = path.parent().unwrap_or(Path::new(""));
-        fs::create_dir_all(folder)?;
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        file.write_all(bytes)?;
-        file.persist(path).map_err(|error| error.error)?;
-        Ok(())
-    };
-    write().map_err(|error: io::Error| format!("{}: {error}", path.display()))
+    oxidet_files::write(path, bytes).map_err(|error| format!("{}: {error}", path.display()))
 }
