@@ -3,13 +3,12 @@
 #[cfg(feature = "training")]
 mod training;
 
-use std::error::Error;
 use std::io;
 use std::panic;
 use std::sync::{Mutex, PoisonError};
 
 use oxidet_proto::prototxt::Diagnostics;
-use oxidet_runtime::{ArtifactError, FrameError, InferenceError};
+use oxidet_runtime::{ArtifactError, FrameError, InferenceError, error_chain};
 
 use crate::console;
 
@@ -88,7 +87,7 @@ impl Failure {
     /// A model file that does not open.
     pub fn artifact(path: &std::path::Path, error: &ArtifactError) -> Self {
         let code = if matches!(error, ArtifactError::NeedsKey) { USAGE } else { DATA };
-        Self::new(code, format!("{}: {}", path.display(), chain(error)))
+        Self::new(code, format!("{}: {}", path.display(), error_chain(error)))
     }
 
     /// Whether the user stopped it.
@@ -119,20 +118,6 @@ pub fn io_code(error: &io::Error) -> u8 {
     }
 }
 
-/// The message of an error and of what caused it, where the message does not say that already.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = error.source();
-    }
-    text
-}
-
 impl From<InferenceError> for Failure {
     fn from(error: InferenceError) -> Self {
         let code = match &error {
@@ -142,7 +127,7 @@ impl From<InferenceError> for Failure {
             InferenceError::Write { .. } => ENVIRONMENT,
             _ => DATA,
         };
-        Self::new(code, chain(&error))
+        Self::new(code, error_chain(&error))
     }
 }
 

@@ -117,12 +117,19 @@ impl CalibrationCache {
         Ok(())
     }
 
-    /// Adds the step of a tensor by the end of its range: `scale = amax / 127`.
+    /// A cache of the ends of ranges, in this order: `scale = amax / 127`.
     ///
     /// # Errors
     /// As [`push`](Self::push).
-    pub fn push_amax(&mut self, tensor: &str, amax: f32) -> Result<(), CacheProblem> {
-        self.push(tensor, amax / LEVELS)
+    pub fn of_ranges<'a>(
+        header: CacheHeader,
+        ranges: impl IntoIterator<Item = (&'a String, &'a f32)>,
+    ) -> Result<Self, CacheProblem> {
+        let mut cache = Self::new(header);
+        for (tensor, amax) in ranges {
+            cache.push(tensor, amax / LEVELS)?;
+        }
+        Ok(cache)
     }
 
     /// The entries in the order of the file.
@@ -212,8 +219,7 @@ mod tests {
             (2.640_644_6, 0.020_792_477, "3caa54fc"),
             (0.0, 0.0, "00000000"),
         ] {
-            let mut cache = CalibrationCache::new(CacheHeader::Legacy);
-            cache.push_amax("a/b:0", amax).unwrap();
+            let cache = CalibrationCache::of_ranges(CacheHeader::Legacy, [(&"a/b:0".into(), &amax)]).unwrap();
             assert_eq!(cache.to_text(), format!("1\na/b:0: {digits}\n"), "{amax}");
             assert_eq!(cache.entries()[0].scale(), scale, "{amax}");
             let back = parse(&cache.to_text()).unwrap();

@@ -13,6 +13,7 @@ mod backend;
 mod benchmark;
 mod builder;
 mod engine_record;
+mod error_chain;
 mod inference;
 mod machine;
 mod model;
@@ -28,6 +29,7 @@ pub use backend::{Backend, Capabilities, Engine, PrepareError, Session, Signatur
 pub use benchmark::{Benchmark, Measured, Times};
 pub use builder::{Builder, BuiltEngine};
 pub use engine_record::{BuiltWith, DetectorFacts, EngineRecord, EngineRecordError};
+pub use error_chain::error_chain;
 pub use inference::{
     Detected, FrameError, FrameFormat, Frames, Inference, InferenceError, InferenceSummary, Origin, Outputs,
     PixelFormat, Source,

@@ -20,6 +20,8 @@ import onnxruntime
 TOLERANCE = 1e-4
 HALF_TOLERANCE = 0.02
 QUANTIZED_TOLERANCE = 0.02
+# On processors without VNNI its INT8 kernels clip sums of two products to 16 bits.
+INT8_KERNELS_TOLERANCE = 0.05
 QUANTIZED = "--quantized" in sys.argv
 
 
@@ -47,7 +49,7 @@ def check(case):
     if QUANTIZED:
         check_quantizers(case, model.graph)
         compare(case, run(model, values, False, outputs), QUANTIZED_TOLERANCE, middle=TOLERANCE)
-        compare(case, run(model, values, True, outputs), QUANTIZED_TOLERANCE, middle=QUANTIZED_TOLERANCE)
+        compare(case, run(model, values, True, outputs), INT8_KERNELS_TOLERANCE, middle=QUANTIZED_TOLERANCE)
     else:
         tolerance = HALF_TOLERANCE if facts["half"] else TOLERANCE
         boxes, scores, *selected = run(model, values, True, outputs)

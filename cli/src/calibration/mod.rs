@@ -250,11 +250,8 @@ impl Calibration {
 
     fn cache(&self, version: TensorRtVersion) -> Result<CalibrationCache, Failure> {
         let header = CacheHeader::TensorRt { number: version.number(), algorithm: Algorithm::Entropy2 };
-        let mut cache = CalibrationCache::new(header);
-        for (tensor, amax) in &self.written {
-            cache.push_amax(tensor, *amax).map_err(|error| Failure::bug(error.to_string()))?;
-        }
-        Ok(cache)
+        let ranges = self.written.iter().map(|(tensor, amax)| (tensor, amax));
+        CalibrationCache::of_ranges(header, ranges).map_err(|error| Failure::bug(error.to_string()))
     }
 
     pub fn scales(&self) -> TensorScales {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use oxidet_proto::lint::{self, PathKind, Verdict};
 use oxidet_proto::prototxt::{Diagnostics, Severity};
-use oxidet_proto::spec::Spec;
+use oxidet_proto::spec::SpecKind;
 use oxidet_trainer::data::{from_base_path, record_files};
 use serde_json::json;
 
@@ -45,9 +45,12 @@ enum Dump {
 pub fn run(args: &LintArgs) -> Result<(), Failure> {
     let text = spec::read_text(&args.spec)?;
     let mut report = lint::report(&args.spec.to_string_lossy(), &text);
-    if let (true, Some(Spec::Experiment(parsed))) = (args.paths, &report.spec) {
-        let missing: Vec<_> =
-            lint::paths(parsed).iter().filter(|used| !is_there(used)).map(lint::PathUse::missing).collect();
+    if let (true, Some(parsed)) = (args.paths, &report.spec) {
+        let missing: Vec<_> = lint::paths(parsed)
+            .iter()
+            .filter(|used| !is_there(used, parsed.kind()))
+            .map(lint::PathUse::missing)
+            .collect();
         if !missing.is_empty() && report.verdict == Verdict::Runs {
             report.verdict = Verdict::Invalid;
         }
@@ -92,9 +95,11 @@ fn print(args: &LintArgs, report: &lint::Report) -> Result<(), Failure> {
     Ok(())
 }
 
-fn is_there(used: &lint::PathUse) -> bool {
+fn is_there(used: &lint::PathUse, kind: SpecKind) -> bool {
     let path = Path::new(&used.path);
     match used.kind {
+        // What dataset_convert reads is looked for as TFRecords are.
+        PathKind::File if kind == SpecKind::DatasetConvert => from_base_path(&used.path).is_file(),
         PathKind::File => path.is_file(),
         // Folders of images may be those of TFRecords.
         PathKind::Folder => path.is_dir() || from_base_path(&used.path).is_dir(),

@@ -3,6 +3,7 @@
 use oxidet_calib::{LayerReportError, MeasureError, QuantizeError};
 use oxidet_exporter::ExportError;
 use oxidet_proto::tensorfile::{TensorfileError, TensorfileProblem};
+use oxidet_runtime::error_chain;
 use oxidet_trainer::checkpoint_file::{CheckpointFileError, CheckpointFileErrorKind};
 use oxidet_trainer::convert::ConvertError;
 use oxidet_trainer::data::DataError;
@@ -10,7 +11,7 @@ use oxidet_trainer::evaluate::EvaluateError;
 use oxidet_trainer::train::TrainError;
 use oxidet_trainer::weights::LoadFileError;
 
-use super::{BUG, DATA, ENVIRONMENT, Failure, NO, USAGE, chain, io_code};
+use super::{BUG, DATA, ENVIRONMENT, Failure, NO, USAGE, io_code};
 
 impl From<CheckpointFileError> for Failure {
     fn from(error: CheckpointFileError) -> Self {
@@ -19,7 +20,7 @@ impl From<CheckpointFileError> for Failure {
             CheckpointFileErrorKind::NeedsKey => USAGE,
             _ => DATA,
         };
-        Self::new(code, chain(&error))
+        Self::new(code, error_chain(&error))
     }
 }
 
@@ -36,14 +37,14 @@ impl From<ConvertError> for Failure {
             E::Write { .. } => ENVIRONMENT,
             _ => DATA,
         };
-        Self::new(code, chain(&error))
+        Self::new(code, error_chain(&error))
     }
 }
 
 impl From<DataError> for Failure {
     fn from(error: DataError) -> Self {
         let code = if let DataError::Io { source, .. } = &error { io_code(source) } else { DATA };
-        Self::new(code, chain(&error))
+        Self::new(code, error_chain(&error))
     }
 }
 
@@ -51,14 +52,14 @@ impl From<EvaluateError> for Failure {
     fn from(error: EvaluateError) -> Self {
         match error {
             EvaluateError::Data(error) => error.into(),
-            error => Self::new(DATA, chain(&error)),
+            error => Self::new(DATA, error_chain(&error)),
         }
     }
 }
 
 impl From<ExportError> for Failure {
     fn from(error: ExportError) -> Self {
-        Self::new(DATA, chain(&error))
+        Self::new(DATA, error_chain(&error))
     }
 }
 
@@ -66,7 +67,7 @@ impl From<LayerReportError> for Failure {
     fn from(error: LayerReportError) -> Self {
         match error {
             LayerReportError::Quantize(error) => error.into(),
-            error => Self::new(DATA, chain(&error)),
+            error => Self::new(DATA, error_chain(&error)),
         }
     }
 }
@@ -75,28 +76,28 @@ impl From<LoadFileError> for Failure {
     fn from(error: LoadFileError) -> Self {
         match error {
             LoadFileError::File(error) => error.into(),
-            error => Self::new(DATA, chain(&error)),
+            error => Self::new(DATA, error_chain(&error)),
         }
     }
 }
 
 impl From<MeasureError> for Failure {
     fn from(error: MeasureError) -> Self {
-        Self::new(DATA, chain(&error))
+        Self::new(DATA, error_chain(&error))
     }
 }
 
 impl From<QuantizeError> for Failure {
     fn from(error: QuantizeError) -> Self {
         let code = if let QuantizeError::NoSuchLayer(_) = error { USAGE } else { DATA };
-        Self::new(code, chain(&error))
+        Self::new(code, error_chain(&error))
     }
 }
 
 impl From<TensorfileError> for Failure {
     fn from(error: TensorfileError) -> Self {
         let code = if let TensorfileProblem::Unwritten(_) = error.problem { ENVIRONMENT } else { DATA };
-        Self::new(code, chain(&error))
+        Self::new(code, error_chain(&error))
     }
 }
 
@@ -112,6 +113,6 @@ impl From<TrainError> for Failure {
             TrainError::Diverged { .. } => NO,
             _ => BUG,
         };
-        Self::new(code, chain(&error))
+        Self::new(code, error_chain(&error))
     }
 }

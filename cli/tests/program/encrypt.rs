@@ -66,7 +66,7 @@ fn nothing_is_left_behind_or_overwritten() {
         ("encrypt a.onnx -o ./a.onnx -k secret --force", 2, "reads this file"),
         ("encrypt a.onnx -o . -k secret --force", 2, "is a folder"),
         ("encrypt missing.onnx -k secret", 3, "missing.onnx"),
-        ("encrypt . -o x -k secret", 3, "directory"),
+        ("encrypt . -o x -k secret", 3, "folder"),
         ("encrypt a.etlt -o x -k secret", 3, "encrypted already"),
         ("encrypt other.txt -o x -k secret", 3, "neither a plain checkpoint nor an ONNX model"),
         ("encrypt nvidia.etlt -o x -k secret", 3, "NVIDIA's own .etlt"),

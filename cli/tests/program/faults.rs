@@ -50,7 +50,8 @@ fn finished(dir: &Path) -> BTreeMap<String, Vec<u8>> {
             return false;
         }
         let log = ["status.json", ".csv", ".tfevents", "report.html"].iter().any(|part| file.contains(part));
-        !log && !(file.starts_with(".oxidet-") && file.ends_with(".part"))
+        let temporary = file.starts_with(".oxidet-") && file.ends_with(".part");
+        !log && !temporary
     });
     files
 }

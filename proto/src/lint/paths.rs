@@ -2,7 +2,7 @@
 //! --paths`).
 
 use crate::prototxt::{Diagnostic, Span};
-use crate::spec::{DataSource, Experiment, Parsed};
+use crate::spec::{DataSource, DatasetExportConfig, Experiment, Parsed, Spec};
 
 /// What a path of a spec should lead to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,12 +42,61 @@ impl PathUse {
     /// The error to report when there is nothing at the path.
     pub fn missing(&self) -> Diagnostic {
         let message = format!("there is no {} `{}`", self.kind.name(), self.path);
-        Diagnostic::error("S950", self.span, message).help("relative paths start from the working directory")
+        let finding = Diagnostic::error("S950", self.span, message);
+        match self.kind {
+            _ if self.path.starts_with('/') => finding,
+            PathKind::Glob => {
+                finding.help("relative paths of records start from DATA_BASE_PATH, or the working directory")
+            }
+            _ => finding.help("relative paths start from the working directory"),
+        }
     }
 }
 
 /// Every path that the spec names, in the order of its messages. Empty ones are left out.
-pub fn paths(spec: &Parsed<Experiment>) -> Vec<PathUse> {
+pub fn paths(spec: &Spec) -> Vec<PathUse> {
+    match spec {
+        Spec::Experiment(spec) => of_experiment(spec),
+        Spec::DatasetConvert(spec) => of_convert(spec),
+    }
+}
+
+fn of_convert(spec: &Parsed<DatasetExportConfig>) -> Vec<PathUse> {
+    let mut named: Vec<(String, String, PathKind)> = Vec::new();
+    let below = |root: &str, path: &str| format!("{}/{path}", root.trim_end_matches('/'));
+    if let Some(kitti) = &spec.message.kitti_config {
+        let root = &kitti.root_directory_path;
+        let field = |name: &str| format!("kitti_config.{name}");
+        named.push((field("root_directory_path"), root.clone(), PathKind::Folder));
+        for (name, path, kind) in [
+            ("image_dir_name", &kitti.image_dir_name, PathKind::Folder),
+            ("label_dir_name", &kitti.label_dir_name, PathKind::Folder),
+            ("kitti_sequence_to_frames_file", &kitti.kitti_sequence_to_frames_file, PathKind::File),
+        ] {
+            if !path.is_empty() {
+                named.push((field(name), below(root, path), kind));
+            }
+        }
+    }
+    if let Some(coco) = &spec.message.coco_config {
+        let root = &coco.root_directory_path;
+        named.push(("coco_config.root_directory_path".into(), root.clone(), PathKind::Folder));
+        for (name, paths, kind) in [
+            ("img_dir_names", &coco.img_dir_names, PathKind::Folder),
+            ("annotation_files", &coco.annotation_files, PathKind::File),
+        ] {
+            let paths = paths.iter().enumerate();
+            named
+                .extend(paths.map(|(i, path)| (format!("coco_config.{name}[{i}]"), below(root, path), kind)));
+        }
+    }
+    let written = named.into_iter().filter(|(_, path, _)| !path.is_empty());
+    written
+        .map(|(field, path, kind)| PathUse { span: spec.spans.nearest(&field), path, field, kind })
+        .collect()
+}
+
+fn of_experiment(spec: &Parsed<Experiment>) -> Vec<PathUse> {
     let dataset = spec.message.dataset();
     let training = spec.message.training();
     let mut named = Vec::new();
@@ -106,7 +155,7 @@ mod tests {
         }
         training_config { pretrain_model_path: 'p' }";
         let parsed = parse_experiment("spec", text).unwrap();
-        let found = paths(&parsed);
+        let found = of_experiment(&parsed);
         let seen: Vec<_> = found.iter().map(|p| (p.path.as_str(), p.kind)).collect();
         let want =
             [("l", PathKind::Folder), ("i", PathKind::Folder), ("t*", PathKind::Glob), ("p", PathKind::File)];
@@ -115,5 +164,22 @@ mod tests {
             let span = path.missing().span.unwrap();
             assert_eq!(parsed.source.slice(span), format!("'{}'", path.path));
         }
+    }
+
+    #[test]
+    fn conversion_specs_name_folders_below_their_root() {
+        let text = "kitti_config { root_directory_path: '/data/' image_dir_name: 'i' label_dir_name: 'l' }";
+        let found = of_convert(&crate::spec::parse_dataset_export("spec", text).unwrap());
+        let paths: Vec<_> = found.iter().map(|used| &used.path[..]).collect();
+        assert_eq!(paths, ["/data/", "/data/i", "/data/l"]);
+        let text =
+            "coco_config { root_directory_path: 'd' img_dir_names: ['a', 'b'] annotation_files: 'a.json' }";
+        let found = of_convert(&crate::spec::parse_dataset_export("spec", text).unwrap());
+        let last = found.last().unwrap();
+        assert_eq!(
+            (last.path.as_str(), last.field.as_str()),
+            ("d/a.json", "coco_config.annotation_files[0]")
+        );
+        assert!(last.missing().span.is_some());
     }
 }

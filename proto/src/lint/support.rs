@@ -57,7 +57,9 @@ fn find(
     let uses = uses.filter(|(_, path)| path != WANDB || !wandb_is_off(spec));
     let found = uses.map(|(gap, path)| {
         let message = format!("this version does not support {} yet", gap.what);
-        make("S900", spec.spans.nearest(&path), message).reason(format!("`{path}` asks for it"))
+        make("S900", spec.spans.nearest(&path), message)
+            .reason(format!("`{path}` asks for it"))
+            .help("--allow-unsupported goes on without it")
     });
     found.collect()
 }

@@ -85,13 +85,19 @@ impl<'a> Parser<'a, '_> {
             TokenKind::Symbol('{' | '<') => self.message(),
             TokenKind::Symbol('[') => self.list(name, colon),
             _ if self.at_field() || !self.at_scalar() => {
-                if colon {
+                let other = !matches!(
+                    self.token.kind,
+                    TokenKind::End | TokenKind::Ident | TokenKind::Symbol('}' | '>')
+                );
+                if colon && other && !self.token.starts_line {
+                    self.unexpected(&format!("a value for `{name}`"));
+                } else if colon {
                     self.error(name_span, format!("`{name}` has no value"));
                 } else {
                     let found = self.describe(self.token);
                     let message = format!("expected `:` and a value or `{{` after `{name}`, found {found}");
                     let diagnostic = Diagnostic::error("S001", name_span, message);
-                    self.problems.push(diagnostic.help(format!("write `{name}: …`")));
+                    self.problems.push(diagnostic.help(format!("write `{name}: …` or `{name} {{ … }}`")));
                 }
                 self.skip_to_next_field();
                 None
@@ -272,7 +278,14 @@ impl<'a> Parser<'a, '_> {
             TokenKind::Unknown('“' | '”' | '„' | '‘' | '’') => {
                 Some("use the plain quotes `\"` or `'`")
             }
-            TokenKind::Unknown('/') => Some("comments start with `#`"),
+            TokenKind::Unknown('−' | '–' | '—') => Some("use the plain minus `-`"),
+            TokenKind::Unknown('：') => Some("use the plain colon `:`"),
+            TokenKind::Number if self.text[..self.token.span.start].ends_with(',') => {
+                Some("numbers have a point, as in `0.1`, not a comma")
+            }
+            TokenKind::Unknown('/') if self.text[self.token.span.start..].starts_with("//") => {
+                Some("comments start with `#`")
+            }
             TokenKind::Symbol(',' | ';') => Some("one `,` or `;` may follow a field, no more"),
             _ => None,
         };

@@ -160,7 +160,12 @@ impl<'s> Binder<'s> {
     fn note_place(&mut self, place: Place) {
         if let Some(before) = self.spans.get(&self.path) {
             let line = self.source.position(before.value.start).line;
-            let message = format!("`{}` is given twice; this value counts", self.field_name());
+            let key = self.path.rsplit_once("[\"").and_then(|(_, key)| key.strip_suffix("\"]"));
+            let name = match key {
+                Some(key) => format!("`{key}` of `{}`", self.field_name()),
+                None => format!("`{}`", self.field_name()),
+            };
+            let message = format!("{name} is given twice; this value counts");
             let diagnostic = Diagnostic::warning("S006", place.value, message);
             self.problems.push(
                 diagnostic.reason(format!("the first one is on line {line}")).help("remove one of them"),

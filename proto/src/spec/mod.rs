@@ -22,6 +22,7 @@ mod nms;
 mod parsed;
 mod scalar;
 mod spans;
+mod stranger;
 mod training;
 mod yolov4;
 

@@ -5,6 +5,7 @@ use serde_json::Value as Json;
 use super::bind::Binder;
 use super::message::{Message, to_json};
 use super::spans::Spans;
+use super::stranger::stranger;
 use super::{DatasetExportConfig, Experiment};
 use crate::prototxt::{self, Diagnostic, Diagnostics, Field, Problems, Source};
 
@@ -121,6 +122,11 @@ pub(crate) fn parse_leniently<M: Message>(name: &str, text: &str) -> Parsed<M> {
     let source = Source::new(name, text);
     let mut problems = Problems::default();
     let fields = prototxt::parse(source.text(), &mut problems);
+    if let Some(stranger) = stranger(&fields, &M::DESCRIPTOR) {
+        drop(fields);
+        let (message, spans) = (M::default(), Spans::default());
+        return Parsed { message, spans, source, warnings: vec![stranger] };
+    }
     let (message, spans, problems) = Binder::bind(&source, &fields, const { &M::DESCRIPTOR }, problems);
     drop(fields);
     Parsed { message, spans, source, warnings: problems.into_list() }

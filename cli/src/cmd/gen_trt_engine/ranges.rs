@@ -196,11 +196,9 @@ impl RangeArgs {
 fn of_scales(path: &Path) -> Result<Vec<u8>, Failure> {
     let scales = TensorScales::parse(&path.to_string_lossy(), &files::read_text(path)?)
         .map_err(|error| Failure::data(error.to_string()))?;
-    let mut cache = CalibrationCache::new(CacheHeader::new(ANY_VERSION, Algorithm::Entropy2));
-    for (tensor, amax) in &scales.tensor_scales {
-        let pushed = cache.push_amax(tensor, *amax);
-        pushed.map_err(|error| Failure::data(format!("{}: {error}", path.display())))?;
-    }
+    let header = CacheHeader::new(ANY_VERSION, Algorithm::Entropy2);
+    let cache = CalibrationCache::of_ranges(header, &scales.tensor_scales)
+        .map_err(|error| Failure::data(format!("{}: {error}", path.display())))?;
     Ok(cache.to_text().into_bytes())
 }
 

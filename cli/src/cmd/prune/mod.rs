@@ -216,7 +216,7 @@ impl Cost {
         self.parameters * 4
     }
 
-    fn to_json(&self) -> Value {
+    fn to_json(self) -> Value {
         json!({ "parameters": self.parameters, "macs": self.macs, "bytes": self.bytes() })
     }
 

@@ -77,8 +77,9 @@ pub(super) const RULES: &[Rule<Experiment>] = &[
     }),
     Rule::test("S213", NETWORK, "`output_channel` must be 1 or 3", |spec, findings| {
         if spec.augmentation_config.as_ref().is_some_and(|a| !matches!(a.output_channel, 1 | 3)) {
-            let finding =
-                findings.error("augmentation_config.output_channel", "`output_channel` must be 1 or 3");
+            let path = "augmentation_config.output_channel";
+            let state = if findings.is_written(path) { "" } else { "is missing; it " };
+            let finding = findings.error(path, format!("`output_channel` {state}must be 1 or 3"));
             finding.help("3 for colour images, 1 for gray ones");
         }
     }),

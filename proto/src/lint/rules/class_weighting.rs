@@ -7,7 +7,7 @@ use crate::prototxt::limits::MAX_PROBLEMS;
 use crate::spec::{ClassMap, Experiment};
 
 pub(super) const RULES: &[Rule<Experiment>] = &[
-    Rule::test("S601", TRAIN, "class weights must be of target classes, in lower case", keys_are_classes),
+    Rule::test("S601", TRAIN, "class weights should be of target classes, in lower case", keys_are_classes),
     Rule::test("S602", TRAIN, "class weights must be at least 0", |spec, findings| {
         for (class, &weight) in &spec.class_weighting().class_weighting {
             if !(weight >= 0.0 && weight.is_finite()) {
@@ -30,7 +30,8 @@ fn keys_are_classes(spec: &Experiment, findings: &mut Findings<'_>) {
     }
     let keys = spec.class_weighting().class_weighting.keys();
     for class in keys.filter(|key| classes.names().binary_search(key).is_err()).take(MAX_PROBLEMS) {
-        let finding = findings.name_error(&path(class), format!("there is no target class `{class}`"));
+        let message = format!("there is no target class `{class}`; its weight has no effect");
+        let finding = findings.name_warning(&path(class), message);
         match (closest(class, names()), classes.lookup(class).and_then(|id| classes.names().get(id))) {
             (Some(near), _) if near.eq_ignore_ascii_case(class) => {
                 finding.help(format!("write `{near}`: target classes are lower-case"))

@@ -30,10 +30,13 @@ pub(super) const RULES: &[Rule<DatasetExportConfig>] = &[
     Rule::test("S703", TRAIN, "random mode needs exactly 2 partitions", |spec, findings| {
         let Some(kitti) = random(spec) else { return };
         if kitti.num_partitions != 2 {
-            let message = format!("`num_partitions` is {}, random mode needs 2", kitti.num_partitions);
-            findings
-                .error("kitti_config.num_partitions", message)
-                .reason("one for training, one for validation");
+            let path = "kitti_config.num_partitions";
+            let message = match findings.written(path) {
+                Some(written) => format!("`num_partitions` is {written}, random mode needs 2"),
+                None => "`num_partitions` is missing; random mode needs 2".to_owned(),
+            };
+            let finding = findings.error(path, message).reason("one for training, one for validation");
+            finding.help("write `num_partitions: 2`");
         }
     }),
     Rule::test("S704", TRAIN, "`val_split` must be at least 0 and below 100", |spec, findings| {

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
-use std::error::Error;
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Version;
 use super::abi::{self, Functions};
+use crate::error_chain;
 
 /// How important a message of TensorRT is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -96,7 +96,7 @@ impl Library {
         let shown = path.display();
         // SAFETY: running the initialisers of a library that the user named or built is what opening it means.
         let library = unsafe { libloading::Library::new(&path) };
-        let library = library.map_err(|error| cannot_open(&path, &chain(&error)))?;
+        let library = library.map_err(|error| cannot_open(&path, &error_chain(&error)))?;
         // TensorRT keeps threads and pointers to the logger: it is not closed even if it is refused.
         let library = ManuallyDrop::new(library);
         let foreign = |_| format!("{shown} is not the shim of oxidet: it does not tell its ABI");
@@ -114,7 +114,7 @@ impl Library {
         }
         // SAFETY: the ABI is this one, and the library is never closed.
         let functions = unsafe { Functions::of(&library) };
-        let functions = functions.map_err(|error| format!("{shown} is damaged: {}", chain(&error)))?;
+        let functions = functions.map_err(|error| format!("{shown} is damaged: {}", error_chain(&error)))?;
         let mut versions = abi::Versions::default();
         // SAFETY: the function fills the struct.
         unsafe { (functions.get_versions)(&mut versions) };
@@ -188,20 +188,6 @@ fn cannot_open(path: &Path, why: &str) -> String {
         None => String::new(),
     };
     format!("{} does not open: {why}{advice}", path.display())
-}
-
-/// An error with its causes.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 pub(super) fn c_string(text: &str) -> Result<CString, String> {
