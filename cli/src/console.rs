@@ -1,5 +1,6 @@
 //! Where words go: results to standard output, everything else to standard error, or all of it to `--log_file`.
 
+use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
@@ -39,7 +40,18 @@ fn level() -> Level {
     CONSOLE.get().map_or(Level::Info, |console| console.level)
 }
 
+/// Names from data sets and files are shown, not obeyed: a terminal takes control characters for commands.
+fn harmless(text: &str) -> Cow<'_, str> {
+    let controls = |c: char| c.is_control() && !matches!(c, '\n' | '\t' | '\r');
+    if !text.contains(controls) {
+        return text.into();
+    }
+    let escaped = text.chars().map(|c| if controls(c) { c.escape_default().to_string() } else { c.into() });
+    escaped.collect::<String>().into()
+}
+
 fn write(text: &str, to: &mut dyn Write) -> io::Result<()> {
+    let text = harmless(text);
     match CONSOLE.get().and_then(|console| console.file.as_ref()) {
         Some(file) => writeln!(file.lock().unwrap_or_else(PoisonError::into_inner), "{text}"),
         None => writeln!(to, "{text}").and_then(|()| to.flush()),
@@ -104,4 +116,15 @@ pub fn note(text: &str) {
 pub fn is_watched() -> bool {
     let to_file = CONSOLE.get().is_some_and(|console| console.file.is_some());
     io::stderr().is_terminal() && !to_file && level() >= Level::Info
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_are_shown() {
+        assert_eq!(harmless("a\u{1b}[31mRED\u{7}"), "a\\u{1b}[31mRED\\u{7}");
+        assert!(matches!(harmless("zwei\n\tZeilen: ä…"), Cow::Borrowed(_)));
+    }
 }

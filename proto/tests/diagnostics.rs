@@ -69,7 +69,7 @@ error[S001]: expected `:` and a value or `{` after `top_k`, found `=`
   --> specs/kitti.txt:8:42
  8 | nms_config { cluster_iou_threshold: 0.5, top_k = 200 }
    |                                          ^^^^^
-   = help: write `top_k: …`
+   = help: write `top_k: …` or `top_k { … }`
 
 error[S201]: `hue` is 1.5, must be from 0 to 1
   --> specs/kitti.txt:9:28

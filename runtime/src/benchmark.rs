@@ -148,7 +148,7 @@ impl Benchmark {
     ) -> Result<Option<f64>, InferenceError> {
         let images = self.iterations * self.batch_size;
         let source = Source::Files(files.iter().cycle().take(images).cloned().collect());
-        let inference = Inference { threshold: 0.0, batch_size: self.batch_size };
+        let inference = Inference { threshold: 0.0, batch_size: self.batch_size, skip_bad_images: false };
         let started = Instant::now();
         let done = inference.run(model, source, &Outputs::default(), &mut |_| progress())?.images;
         Ok((done == images).then(|| images as f64 / started.elapsed().as_secs_f64()))

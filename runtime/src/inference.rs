@@ -30,6 +30,8 @@ pub struct Inference {
     pub threshold: f32,
     /// Images per batch.
     pub batch_size: usize,
+    /// Leaves out image files that cannot be read, instead of ending with the first.
+    pub skip_bad_images: bool,
 }
 
 /// An image that is done.
@@ -44,12 +46,14 @@ pub struct Detected {
 }
 
 /// What a run did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InferenceSummary {
     /// Images.
     pub images: usize,
     /// Objects found.
     pub detections: usize,
+    /// Images that were left out, with the reason.
+    pub skipped: Vec<String>,
 }
 
 impl Inference {
@@ -71,13 +75,15 @@ impl Inference {
         let Model { network, classes, preprocess, nms } = model;
         let finish = |item, image, raw: &RawDetections| self.finish(item, image, raw, nms, classes, outputs);
         let workers = processor::cores();
-        let batches = source.batches(preprocess, self.batch_size.max(1), keeps_pictures);
-        pipeline::run(batches, workers, &mut **network, &finish, &mut |detected| {
+        let batches = source.batches(preprocess, self, keeps_pictures);
+        let mut skipped = Vec::new();
+        let skip = &mut |error: InferenceError| skipped.push(error.to_string());
+        pipeline::run(batches, workers, &mut **network, &finish, skip, &mut |detected| {
             summary.images += 1;
             summary.detections += detected.found.len();
             listen(detected)
         })?;
-        Ok(summary)
+        Ok(InferenceSummary { skipped, ..summary })
     }
 
     /// Suppresses one image's candidates and writes what is found.

@@ -183,7 +183,11 @@ impl Contest<'_> {
     }
 
     fn ours(&self, model: &mut Model, output: &Path) -> Result<f64> {
-        let inference = Inference { threshold: NMS.score_threshold, batch_size: self.args.threads };
+        let inference = Inference {
+            threshold: NMS.score_threshold,
+            batch_size: self.args.threads,
+            skip_bad_images: false,
+        };
         let mut out = BufWriter::new(File::create(output)?);
         let mut write = |paths: &[PathBuf]| {
             inference.run(model, Source::Files(paths.to_vec()), &Outputs::default(), &mut |detected| {

@@ -105,6 +105,8 @@ fn percent(text: &str) -> Result<f32, String> {
 }
 
 const TASK: &str = "dataset_convert";
+/// Letters of a column of names; longer ones stick out.
+const WIDEST: usize = 60;
 
 pub fn run(args: &DatasetConvertArgs) -> Result<(), Failure> {
     let summary = StatusLog::around(args.results_dir.as_deref(), TASK, |log| {
@@ -286,7 +288,8 @@ fn fold_name(fold: &FoldSummary) -> String {
 fn counts(summary: &ConvertSummary) -> String {
     let headings: Vec<String> = summary.folds.iter().map(fold_name).collect();
     let classes = summary.objects();
-    let first = classes.keys().map(|class| class.chars().count()).max().unwrap_or(0).max("images".len());
+    let longest = classes.keys().map(|class| class.chars().count()).max().unwrap_or(0);
+    let first = longest.clamp("images".len(), WIDEST);
     let row = |name: &str, cells: &mut dyn Iterator<Item = String>| {
         let cells = headings
             .iter()
@@ -305,8 +308,8 @@ fn counts(summary: &ConvertSummary) -> String {
 
 /// Names of classes, in the labels and as written.
 fn names(summary: &ConvertSummary) -> String {
-    let width =
-        summary.names.keys().map(|name| name.chars().count()).max().unwrap_or(0).max("in the labels".len());
+    let longest = summary.names.keys().map(|name| name.chars().count()).max().unwrap_or(0);
+    let width = longest.clamp("in the labels".len(), WIDEST);
     let mut lines = vec![format!("\n{:<width$}  as written", "in the labels")];
     lines.extend(summary.names.iter().map(|(label, stored)| format!("{label:<width$}  {stored}")));
     lines.join("\n")

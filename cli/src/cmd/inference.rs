@@ -63,6 +63,9 @@ pub struct InferenceArgs {
     /// for streams and ONNX Runtime]
     #[arg(short = 'b', long = "batch_size", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     batch_size: Option<u16>,
+    /// Leave out images that cannot be read, and say which; without it the first one stops the command
+    #[arg(long)]
+    skip_bad_images: bool,
     /// Of standard input: y4m (ffmpeg -f yuv4mpegpipe), or the bare pixels rgb24, bgr24, gray or gray16le (ffmpeg -f rawvideo
     /// -pix_fmt)
     #[arg(long, value_name = "FORMAT", default_value = "y4m")]
@@ -101,7 +104,11 @@ pub fn run(args: &InferenceArgs) -> Result<(), Failure> {
         let spec = args.spec.as_deref().map(|path| spec::read(path, Verb::Inference, false)).transpose()?;
         let mut model =
             model::open(&args.model, args.key.passphrase()?.as_ref(), spec.as_ref(), &args.engine)?;
-        let inference = Inference { threshold: args.threshold, batch_size: args.batch_size(spec.as_ref()) };
+        let inference = Inference {
+            threshold: args.threshold,
+            batch_size: args.batch_size(spec.as_ref()),
+            skip_bad_images: args.skip_bad_images,
+        };
         let source = if args.is_stream() {
             let stdin = Box::new(BufReader::new(io::stdin()));
             let frames = Frames::new(stdin, format, model.preprocess.depth);
@@ -109,6 +116,7 @@ pub fn run(args: &InferenceArgs) -> Result<(), Failure> {
         } else {
             Source::images(&args.images)?
         };
+        args.check_results_dir()?;
         let mut outputs = args.results_dir.as_deref().map(Outputs::below).unwrap_or_default();
         if args.no_pictures {
             outputs.pictures = None;
@@ -139,7 +147,10 @@ pub fn run(args: &InferenceArgs) -> Result<(), Failure> {
         };
         Ok((summary, Value::Null))
     })?;
-    let InferenceSummary { images, detections } = summary;
+    let InferenceSummary { images, detections, skipped } = summary;
+    if !skipped.is_empty() {
+        console::warn(&format!("{} images are left out:\n  {}", skipped.len(), skipped.join("\n  ")));
+    }
     let where_to = args.results_dir.as_ref().or(args.json.as_ref().filter(|_| !to_terminal));
     if let Some(path) = where_to {
         let told = format!("{images} images, {detections} objects: {}", path.display());
@@ -150,6 +161,22 @@ pub fn run(args: &InferenceArgs) -> Result<(), Failure> {
 }
 
 impl InferenceArgs {
+    /// Drawn pictures have the names of the images, and must not take their places.
+    fn check_results_dir(&self) -> Result<(), Failure> {
+        let Some(pictures) = self.results_dir.as_deref().and_then(|dir| Outputs::below(dir).pictures) else {
+            return Ok(());
+        };
+        let folder = if self.images.is_dir() { &self.images } else { oxidet_files::folder_of(&self.images) };
+        if !self.is_stream() && files::is_same(folder, &pictures) {
+            return Err(Failure::usage(format!(
+                "-r {}: its drawn pictures would replace the images in {}; name another folder",
+                self.results_dir.as_deref().unwrap_or(Path::new("")).display(),
+                folder.display()
+            )));
+        }
+        Ok(())
+    }
+
     fn is_stream(&self) -> bool {
         self.images == Path::new(STANDARD)
     }
@@ -188,7 +215,8 @@ pub fn infer(
     results_dir: &Path,
     threshold: f32,
 ) -> Result<InferenceSummary, Failure> {
-    let inference = Inference { threshold, batch_size: spec.eval().batch_size as usize };
+    let batch_size = spec.eval().batch_size as usize;
+    let inference = Inference { threshold, batch_size, skip_bad_images: false };
     detect(&inference, model, Source::images(images)?, &Outputs::below(results_dir), &mut |_| Ok(()))
 }
 

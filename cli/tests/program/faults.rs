@@ -225,3 +225,23 @@ fn images_that_go_away_or_break_while_training_are_named() {
         assert_eq!(run.code, 0, "{what}: {}", run.told());
     }
 }
+
+#[test]
+fn a_validation_image_that_cannot_be_read_costs_no_training() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path();
+    project(dir);
+    fs::create_dir(dir.join("val")).unwrap();
+    for number in 0..2 {
+        let bytes = fs::read(dir.join(format!("images/{number}.png"))).unwrap();
+        let end = if number == 1 { bytes.len() / 2 } else { bytes.len() };
+        fs::write(dir.join(format!("val/{number}.png")), &bytes[..end]).unwrap();
+    }
+    let (first, last) = SPEC.split_once("validation_data_sources").unwrap();
+    let last = last.replacen("image_directory_path: \"images\"", "image_directory_path: \"val\"", 1);
+    fs::write(dir.join("spec.txt"), format!("{first}validation_data_sources{last}")).unwrap();
+    let run = oxidet(dir, "train -e spec.txt -r out");
+    assert_eq!(run.code, 3, "{}", run.told());
+    assert!(run.stderr.contains("val/1.png"), "{}", run.told());
+    assert!(dir.join("out/weights/yolov4_cspdarknet_tiny_epoch_001.tlt").is_file(), "{}", run.told());
+}

@@ -200,3 +200,52 @@ fn what_is_missing_is_told_and_nothing_falls_back() {
         assert!(!dir.join("m.engine").exists());
     }
 }
+
+#[test]
+fn bad_images_are_left_out_where_that_is_asked_for() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path();
+    project(dir);
+    save(dir, "model.tlt", &checkpoint());
+    fs::write(dir.join("images/1.png"), "no image").unwrap();
+    let whole = fs::read(dir.join("images/2.png")).unwrap();
+    fs::write(dir.join("images/2.png"), &whole[..whole.len() / 2]).unwrap();
+    let run = oxidet(dir, "inference -m model.tlt -i images -r out");
+    assert_eq!(run.code, 3, "{}", run.told());
+    for batch in [1, 2, 4] {
+        let run = oxidet(
+            dir,
+            &format!("inference -m model.tlt -i images -r out{batch} -b {batch} --skip-bad-images"),
+        );
+        assert_eq!(run.code, 0, "{}", run.told());
+        assert!(run.stdout.starts_with("2 images"), "{}", run.told());
+        assert!(
+            run.stderr.contains("2 images are left out") && run.stderr.contains("2.png: "),
+            "{}",
+            run.told()
+        );
+        assert_eq!(fs::read_dir(dir.join(format!("out{batch}/labels"))).unwrap().count(), 2);
+    }
+}
+
+#[test]
+fn images_are_never_replaced_by_drawn_ones() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path();
+    project(dir);
+    save(dir, "model.tlt", &checkpoint());
+    fs::create_dir(dir.join("out")).unwrap();
+    fs::rename(dir.join("images"), dir.join("out/images_annotated")).unwrap();
+    let before = fs::read(dir.join("out/images_annotated/0.png")).unwrap();
+    for images in ["out/images_annotated", "out/images_annotated/0.png"] {
+        let run = oxidet(dir, &format!("inference -m model.tlt -i {images} -r out"));
+        assert_eq!(run.code, 2, "{}", run.told());
+        assert!(run.stderr.contains("would replace"), "{}", run.told());
+    }
+    assert_eq!(fs::read(dir.join("out/images_annotated/0.png")).unwrap(), before);
+    fs::write(dir.join("out/images_annotated/0.a.png"), &before).unwrap();
+    fs::write(dir.join("out/images_annotated/0.JPG"), &before).unwrap();
+    let run = oxidet(dir, "inference -m model.tlt -i out/images_annotated -r other");
+    assert_eq!(run.code, 3, "{}", run.told());
+    assert!(run.stderr.contains("0.JPG and "), "{}", run.told());
+}

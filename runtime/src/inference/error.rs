@@ -36,6 +36,12 @@ pub enum InferenceError {
         /// Why.
         source: ImageError,
     },
+    /// A device or a pipe in place of an image.
+    #[error("{}: neither an image file nor a folder of them", path.display())]
+    NoFile {
+        /// What is there.
+        path: PathBuf,
+    },
     /// No images.
     #[error("{}: no images (jpg, jpeg, png) in this folder", path.display())]
     NoImages {

@@ -21,12 +21,13 @@ pub type Finish<'a> = dyn Fn(Item, usize, &RawDetections) -> Result<Detected, In
 /// Batches ready for the network, and batches ready for finishing, that wait with each worker.
 const WAITING: usize = 1;
 
-/// Runs all batches; `listen` hears of the images in order and may end it by saying `false`.
+/// Runs all batches; `listen` hears of the images in order and may end it by saying `false`, `skip` of those that are left out.
 pub fn run(
     batches: Batches<'_>,
     workers: usize,
     network: &mut dyn Network,
     finish: &Finish<'_>,
+    skip: &mut dyn FnMut(InferenceError),
     listen: &mut dyn FnMut(&Detected) -> bool,
 ) -> Result<(), InferenceError> {
     let batches = &batches;
@@ -40,9 +41,12 @@ pub fn run(
         let mut count = 0;
         // A worker that sends no more has no more.
         while let Ok(batch) = makers[count % makers.len()].recv() {
-            let batch = batch?;
+            let mut batch = batch?;
+            batch.skipped.drain(..).for_each(&mut *skip);
             let mut raw = spare.pop().unwrap_or_default();
-            network.run(&batch.tensor, batch.items.len(), &mut raw)?;
+            if !batch.items.is_empty() {
+                network.run(&batch.tensor, batch.items.len(), &mut raw)?;
+            }
             // What is sent to one that has failed is lost, and its failure is heard of below.
             let _ = finishers[count % workers].todo.send((batch, raw));
             count += 1;

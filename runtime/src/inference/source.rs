@@ -1,5 +1,6 @@
 //! Where images come from, and how they become batches.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +8,7 @@ use std::sync::Mutex;
 
 use oxidet_vision::{Letterbox, Picture, Preprocess};
 
-use super::{Frames, InferenceError};
+use super::{Frames, Inference, InferenceError};
 
 /// Images to look at.
 pub enum Source {
@@ -52,8 +53,12 @@ impl Source {
     /// When there are none, or two would share a label file.
     pub fn images(path: &Path) -> Result<Self, InferenceError> {
         let failed = |source| InferenceError::Io { path: path.to_owned(), source };
-        if !fs::metadata(path).map_err(failed)?.is_dir() {
+        let kind = fs::metadata(path).map_err(failed)?;
+        if kind.is_file() {
             return Ok(Self::Files(vec![path.to_owned()]));
+        }
+        if !kind.is_dir() {
+            return Err(InferenceError::NoFile { path: path.to_owned() });
         }
         let mut found = Vec::new();
         for entry in fs::read_dir(path).map_err(failed)? {
@@ -67,9 +72,10 @@ impl Source {
         if found.is_empty() {
             return Err(InferenceError::NoImages { path: path.to_owned() });
         }
-        for pair in found.windows(2) {
-            if pair[0].file_stem() == pair[1].file_stem() {
-                return Err(InferenceError::SameStem { first: pair[0].clone(), second: pair[1].clone() });
+        let mut stems = BTreeMap::new();
+        for path in &found {
+            if let Some(first) = stems.insert(Origin::File(path.clone()).stem(), path) {
+                return Err(InferenceError::SameStem { first: first.clone(), second: path.clone() });
             }
         }
         Ok(Self::Files(found))
@@ -84,12 +90,18 @@ impl Source {
     }
 
     /// The source as batches of `size` images.
-    pub(super) fn batches(self, preprocess: &Preprocess, size: usize, keeps_pictures: bool) -> Batches<'_> {
+    pub(super) fn batches<'a>(
+        self,
+        preprocess: &'a Preprocess,
+        inference: &Inference,
+        keeps_pictures: bool,
+    ) -> Batches<'a> {
         let source = match self {
             Self::Files(paths) => Inner::Files(paths),
             Self::Frames(frames) => Inner::Frames(Mutex::new((frames, 0))),
         };
-        Batches { source, preprocess, size, keeps_pictures }
+        let Inference { batch_size, skip_bad_images, .. } = *inference;
+        Batches { source, preprocess, size: batch_size.max(1), skip_bad_images, keeps_pictures }
     }
 }
 
@@ -106,6 +118,8 @@ pub struct Batch {
     pub items: Vec<Item>,
     /// `[N, C, H, W]`
     pub tensor: Vec<f32>,
+    /// What is wrong with images that are left out.
+    pub skipped: Vec<InferenceError>,
 }
 
 /// A source, cut into batches.
@@ -113,6 +127,7 @@ pub struct Batches<'a> {
     source: Inner,
     preprocess: &'a Preprocess,
     size: usize,
+    skip_bad_images: bool,
     keeps_pictures: bool,
 }
 
@@ -139,7 +154,7 @@ impl Batches<'_> {
                     let picture = read(path, self.preprocess.depth)?;
                     Ok((Origin::File(path.clone()), picture))
                 });
-                Some(self.batch(images))
+                Some(self.batch(images, self.skip_bad_images))
             }
             Inner::Frames(frames) => {
                 let mut frames = frames.lock().expect("only one thread reads frames");
@@ -148,7 +163,7 @@ impl Batches<'_> {
                     *count += 1;
                     Ok((Origin::Frame(*count - 1), picture?))
                 });
-                let batch = self.batch(images);
+                let batch = self.batch(images, false);
                 if matches!(&batch, Ok(batch) if batch.items.is_empty()) { None } else { Some(batch) }
             }
         }
@@ -157,11 +172,20 @@ impl Batches<'_> {
     fn batch(
         &self,
         images: impl Iterator<Item = Result<(Origin, Picture), InferenceError>>,
+        skip_bad_images: bool,
     ) -> Result<Batch, InferenceError> {
         let len = self.preprocess.tensor_len();
-        let mut batch = Batch { items: Vec::new(), tensor: Vec::with_capacity(self.size.min(64) * len) };
+        let tensor = Vec::with_capacity(self.size.min(64) * len);
+        let mut batch = Batch { items: Vec::new(), tensor, skipped: Vec::new() };
         for image in images {
-            let (origin, picture) = image?;
+            let (origin, picture) = match image {
+                Ok(image) => image,
+                Err(error) if skip_bad_images => {
+                    batch.skipped.push(error);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             let start = batch.tensor.len();
             batch.tensor.resize(start + len, 0.0);
             let letterbox = self.preprocess.apply(&picture, &mut batch.tensor[start..]);

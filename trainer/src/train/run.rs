@@ -100,7 +100,14 @@ impl<'a> Run<'a> {
             self.end_epoch(epoch);
             let due = epoch % self.checkpoint_interval == 0 || epoch == self.epochs;
             let validate = due || self.monitor.validates_every_epoch();
-            let validation = if validate { Some(self.validate(listen)?) } else { None };
+            let validation = match validate.then(|| self.validate(listen)).transpose() {
+                Ok(validation) => validation,
+                Err(error) => {
+                    // What was trained is not lost to an image that cannot be read.
+                    self.save(listen)?;
+                    return Err(error);
+                }
+            };
             if validation.as_ref().is_some_and(|validation| !validation.loss.is_finite()) {
                 return Err(self.diverged(Origin::Validation));
             }

@@ -4,15 +4,15 @@
 //! is left alone, both as in the original: labels belong to the pixels as stored.
 
 use std::io::Cursor;
+use std::panic::{self, AssertUnwindSafe};
 
 use image::codecs::jpeg::JpegEncoder;
 use image::{ColorType, DynamicImage, ImageDecoder, ImageEncoder, ImageFormat, ImageReader, Limits};
 
-use super::{Image, ImageError, Subpixel};
+use super::{Image, ImageError, Subpixel, jpeg};
 
 const MAX_SIDE: u32 = 32_768;
 const MAX_PIXELS: u64 = 256_000_000;
-const JPEG_MAGIC: &[u8] = &[0xff, 0xd8];
 /// Working memory a decoder may take: four bytes for each pixel allowed.
 const MAX_ALLOC: u64 = 4 * MAX_PIXELS;
 
@@ -21,15 +21,20 @@ const MAX_ALLOC: u64 = 4 * MAX_PIXELS;
 /// # Errors
 /// [`ImageError`]. Size and depth are checked before memory is taken.
 pub fn decode<S: Subpixel>(bytes: &[u8]) -> Result<Image<S>, ImageError> {
+    guarded(|| decode_unguarded(bytes))
+}
+
+fn decode_unguarded<S: Subpixel>(bytes: &[u8]) -> Result<Image<S>, ImageError> {
     let decoder = open(bytes)?;
     let found = depth(decoder.color_type());
     if found != S::DEPTH {
         return Err(ImageError::Depth { found, wanted: S::DEPTH });
     }
-    if bytes.starts_with(JPEG_MAGIC) && !jpeg_is_complete(bytes) {
-        return Err(ImageError::Truncated);
-    }
-    let image = DynamicImage::from_decoder(decoder).map_err(ImageError::Decode)?;
+    let image = if bytes.starts_with(jpeg::MAGIC) {
+        jpeg::decode(bytes, decoder.dimensions(), decoder.color_type())?
+    } else {
+        DynamicImage::from_decoder(decoder).map_err(|error| damaged(&error))?
+    };
     let (width, height) = (image.width() as usize, image.height() as usize);
     let (channels, data) = match image {
         DynamicImage::ImageLuma8(gray) => (1, gray.into_raw()),
@@ -63,52 +68,69 @@ pub struct Header {
 /// # Errors
 /// [`ImageError`]
 pub fn header(bytes: &[u8]) -> Result<Header, ImageError> {
-    let decoder = open(bytes)?;
-    let ((width, height), color) = (decoder.dimensions(), decoder.color_type());
-    Ok(Header {
-        width: width as usize,
-        height: height as usize,
-        depth: depth(color),
-        color: color.has_color(),
+    guarded(|| {
+        let decoder = open(bytes)?;
+        let ((width, height), color) = (decoder.dimensions(), decoder.color_type());
+        Ok(Header {
+            width: width as usize,
+            height: height as usize,
+            depth: depth(color),
+            color: color.has_color(),
+        })
     })
+}
+
+/// What a decoder says, in one line.
+fn damaged(error: &image::ImageError) -> ImageError {
+    ImageError::Damaged(error.to_string().split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 fn depth(color: ColorType) -> u8 {
     if color.bytes_per_pixel() == 2 * color.channel_count() { 16 } else { 8 }
 }
 
-/// Whether a JPEG file reaches its end-of-image marker. The decoder does not mind when it is missing and makes up the rest.
-///
-/// Walks the segments (ITU T.81, annex B): outside entropy-coded data each marker but `FFD0`–`FFD9` and `FF01` has a length;
-/// inside, `FF00` is data and `FFD0`–`FFD7` restart it.
-fn jpeg_is_complete(bytes: &[u8]) -> bool {
-    let mut at = JPEG_MAGIC.len();
-    while let Some(skip) =
-        bytes.get(at..).and_then(|rest| rest.windows(2).position(|w| w[0] == 0xff && w[1] != 0xff))
-    {
-        at += skip + 2;
-        match bytes[at - 1] {
-            0xd9 => return true,
-            0x00 | 0x01 | 0xd0..=0xd8 => {}
-            _ => {
-                let Some([high, low]) = bytes.get(at..at + 2) else { return false };
-                at += usize::from(u16::from_be_bytes([*high, *low]));
-            }
-        }
+/// Runs a decoder. Those of other crates may panic on damage of a kind that nobody has thought of.
+fn guarded<T>(decode: impl FnOnce() -> Result<T, ImageError>) -> Result<T, ImageError> {
+    panic::catch_unwind(AssertUnwindSafe(decode))
+        .unwrap_or_else(|_| Err(ImageError::Damaged("its decoder gave up".into())))
+}
+
+/// What a file is that is no image for us, from its first bytes.
+fn other_format(bytes: &[u8]) -> &'static str {
+    let known: [(&[u8], &str); 9] = [
+        (b"GIF8", "a GIF image"),
+        (b"BM", "a BMP image"),
+        (b"II*\0", "a TIFF image"),
+        (b"MM\0*", "a TIFF image"),
+        (b"%PDF", "a PDF document"),
+        (b"version https://git-lfs", "a pointer of Git LFS, whose image was not downloaded (git lfs pull)"),
+        (b"<", "a web page or XML"),
+        (b"PK\x03\x04", "an archive"),
+        (b"qoif", "a QOI image"),
+    ];
+    if bytes.is_empty() {
+        return "an empty file";
     }
-    false
+    match bytes.get(4..12) {
+        Some(b"ftypheic" | b"ftypheix" | b"ftypmif1") => return "a HEIC image",
+        Some(b"ftypavif") => return "an AVIF image",
+        _ if bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP") => return "a WebP image",
+        _ => {}
+    }
+    known.iter().find(|(magic, _)| bytes.starts_with(magic)).map_or("something else", |(_, what)| what)
 }
 
 fn open(bytes: &[u8]) -> Result<impl ImageDecoder, ImageError> {
-    let mut reader =
-        ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|_| ImageError::UnknownFormat)?;
+    let mut reader = ImageReader::new(Cursor::new(bytes))
+        .with_guessed_format()
+        .map_err(|_| ImageError::UnknownFormat(other_format(bytes)))?;
     if !matches!(reader.format(), Some(ImageFormat::Jpeg | ImageFormat::Png)) {
-        return Err(ImageError::UnknownFormat);
+        return Err(ImageError::UnknownFormat(other_format(bytes)));
     }
     let mut limits = Limits::default();
     limits.max_alloc = Some(MAX_ALLOC);
     reader.limits(limits);
-    let decoder = reader.into_decoder().map_err(ImageError::Decode)?;
+    let decoder = reader.into_decoder().map_err(|error| damaged(&error))?;
     let (width, height) = decoder.dimensions();
     if width == 0 || height == 0 {
         return Err(ImageError::Empty);
@@ -220,7 +242,52 @@ mod tests {
                 let _ = decode::<u8>(&bad);
             }
         }
-        assert!(matches!(decode::<u8>(b"GIF89a"), Err(ImageError::UnknownFormat)));
-        assert!(matches!(decode::<u8>(b""), Err(ImageError::UnknownFormat)));
+        assert!(matches!(decode::<u8>(b"GIF89a"), Err(ImageError::UnknownFormat(_))));
+        assert!(matches!(decode::<u8>(b""), Err(ImageError::UnknownFormat(_))));
+    }
+
+    /// A palette of four bytes, which makes the decoder panic.
+    #[test]
+    fn a_decoder_that_panics_is_an_error() {
+        let mut bytes = b"\x89PNG\r\n\x1a\n".to_vec();
+        let mut chunk = |kind: &[u8; 4], data: &[u8]| {
+            bytes.extend((data.len() as u32).to_be_bytes());
+            let body = [kind.as_slice(), data].concat();
+            bytes.extend(&body);
+            bytes.extend(crc(&body).to_be_bytes());
+        };
+        chunk(b"IHDR", &[0, 0, 0, 1, 0, 0, 0, 1, 8, 3, 0, 0, 0]);
+        chunk(b"PLTE", &[1, 2, 3, 4]);
+        // One row: no filter, and the pixel is the second colour. Stored, not compressed.
+        chunk(b"IDAT", &[0x78, 1, 1, 2, 0, 0xfd, 0xff, 0, 1, 0, 3, 0, 2]);
+        chunk(b"IEND", &[]);
+        panic::set_hook(Box::new(|_| {}));
+        let result = decode::<u8>(&bytes);
+        let _ = panic::take_hook();
+        assert!(matches!(result, Err(ImageError::Damaged(_))), "{result:?}");
+    }
+
+    fn crc(bytes: &[u8]) -> u32 {
+        !bytes.iter().fold(u32::MAX, |crc, byte| {
+            (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+                if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 }
+            })
+        })
+    }
+
+    #[test]
+    fn what_is_no_image_is_called_by_its_name() {
+        for (bytes, what) in [
+            (&b""[..], "empty"),
+            (b"GIF89a", "GIF"),
+            (b"RIFF\0\0\0\0WEBPVP8 ", "WebP"),
+            (b"\0\0\0\x18ftypheic", "HEIC"),
+            (b"version https://git-lfs.github.com/spec/v1", "Git LFS"),
+            (b"<!DOCTYPE html>", "web page"),
+            (b"hello", "something else"),
+        ] {
+            let told = decode::<u8>(bytes).unwrap_err().to_string();
+            assert!(told.contains(what), "{told}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Images in memory, colour or gray: 8 bits per channel, or 16 for networks that read gray images of that depth.
 
 mod codec;
+mod jpeg;
 mod picture;
 mod resize;
 mod subpixel;
@@ -89,11 +90,14 @@ impl<S: Subpixel> Image<S> {
 #[non_exhaustive]
 pub enum ImageError {
     /// Not a JPEG or PNG file.
-    #[error("not a JPEG or PNG image; convert it, or take it out of the folder")]
-    UnknownFormat,
+    #[error("not a JPEG or PNG image but {0}; convert it, or take it out of the folder")]
+    UnknownFormat(&'static str),
     /// Damaged, or of a kind the decoder does not know.
     #[error("the image is damaged or unsupported: {0}")]
-    Decode(#[source] image::ImageError),
+    Damaged(String),
+    /// A kind that is not decoded.
+    #[error("the image is {0}, which cannot be read; save it again with another program")]
+    Unsupported(&'static str),
     /// The file ends before the image does.
     #[error("the image is cut off: the file ends before the picture does")]
     Truncated,

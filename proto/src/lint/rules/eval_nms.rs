@@ -58,8 +58,8 @@ pub(super) const RULES: &[Rule<Experiment>] = &[
         NETWORK,
         "nms_config.top_k",
         read!(nms_config.top_k),
-        at_least(1.0).up_to(2048.0),
-        "the most boxes kept; 200 is usual, and TensorRT's NMS handles twice 2048",
+        at_least(1.0),
+        "the most boxes kept; 200 is usual",
     ),
     Rule::range(
         "S515",
@@ -68,5 +68,13 @@ pub(super) const RULES: &[Rule<Experiment>] = &[
         read!(nms_config.infer_nms_score_bits),
         at_least(0.0).up_to(10.0),
         "the bits of a score in the exported NMS; 0 means full precision",
+    ),
+    Rule::range(
+        "S516",
+        EXPORT,
+        "nms_config.top_k",
+        read!(nms_config.top_k),
+        at_least(0.0).up_to(2048.0),
+        "TensorRT's NMS handles twice 2048",
     ),
 ];
