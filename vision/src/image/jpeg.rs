@@ -65,6 +65,9 @@ fn check(bytes: &[u8]) -> Result<(), ImageError> {
             0xc0..=0xc2 => frame = Some(Frame::read(marker, segment)),
             0xda => {
                 scans += 1;
+                if bytes[at..].starts_with(&[0xff, 0xd9]) {
+                    return Err(ImageError::Truncated);
+                }
                 let components = segment.first().copied().unwrap_or_default();
                 if let Some(frame) = frame.as_ref().filter(|_| scans == 1) {
                     frame.check(components.into())?;
