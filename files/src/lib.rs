@@ -63,10 +63,10 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.close()?.commit()
 }
 
-/// As [`write`], but does not wait for the disk: for many small files that are easily made again.
+/// As [`write()`], but does not wait for the disk: for many small files that are easily made again.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_unsynced(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = Staged::new(path)?;
     file.write_all(bytes)?;
