@@ -7,13 +7,16 @@ pub enum Align {
     Right,
 }
 
+/// Letters of a column; longer words stick out.
+pub const WIDEST: usize = 100;
+
 /// Lines of `rows` under `heads`, two spaces between columns. Columns with nothing in them are left out.
 pub fn columns<const N: usize>(heads: [(&str, Align); N], rows: &[[String; N]]) -> String {
     let length = |text: &str| text.chars().count();
     let widths: [usize; N] =
         std::array::from_fn(|column| match rows.iter().map(|row| length(&row[column])).max() {
             None | Some(0) => 0,
-            Some(widest) => widest.max(length(heads[column].0)),
+            Some(widest) => widest.max(length(heads[column].0)).min(WIDEST),
         });
     let line = |cells: [&str; N]| {
         let columns = cells.iter().zip(heads).zip(widths).filter(|(_, width)| *width > 0);
@@ -43,5 +46,13 @@ mod tests {
              é       1,000\n\
              second      7  odd"
         );
+    }
+
+    #[test]
+    fn a_name_without_end_does_not_widen_the_others() {
+        let rows = [["x".repeat(100_000), "1".into()], ["y".into(), "2".into()]];
+        let table = columns([("name", Align::Left), ("n", Align::Right)], &rows);
+        let last = table.lines().last().unwrap();
+        assert_eq!(last, format!("{:<WIDEST$}  2", "y"));
     }
 }

@@ -251,7 +251,8 @@ impl Calibration {
     fn cache(&self, version: TensorRtVersion) -> Result<CalibrationCache, Failure> {
         let header = CacheHeader::TensorRt { number: version.number(), algorithm: Algorithm::Entropy2 };
         let ranges = self.written.iter().map(|(tensor, amax)| (tensor, amax));
-        CalibrationCache::of_ranges(header, ranges).map_err(|error| Failure::bug(error.to_string()))
+        CalibrationCache::of_ranges(header, ranges)
+            .map_err(|error| Failure::data(format!("no cache can be written of this network: {error}")))
     }
 
     pub fn scales(&self) -> TensorScales {

@@ -13,6 +13,7 @@ use oxidet_trainer::convert::{
 use oxidet_trainer::data::BadImages;
 use serde_json::{Value, json};
 
+use crate::columns::WIDEST;
 use crate::console;
 use crate::exit::Failure;
 use crate::format::{FormatArgs, print_json};
@@ -105,8 +106,6 @@ fn percent(text: &str) -> Result<f32, String> {
 }
 
 const TASK: &str = "dataset_convert";
-/// Letters of a column of names; longer ones stick out.
-const WIDEST: usize = 60;
 
 pub fn run(args: &DatasetConvertArgs) -> Result<(), Failure> {
     let summary = StatusLog::around(args.results_dir.as_deref(), TASK, |log| {

@@ -40,8 +40,8 @@ fn walk(page: &Path, folder: &Path, epochs: u32) -> usize {
     let blocks = blocks(&text);
     for block in &blocks {
         let mut script = format!(
-            "set -eu -o pipefail\ncut() {{ find . -name '*.txt' -path '*spec*' -exec sed -i -E 's/num_epochs: *[0-9]+/num_epochs: {epochs}/; \
-             s/checkpoint_interval: *[0-9]+/checkpoint_interval: {epochs}/' {{}} +; }}\n"
+            "set -eu -o pipefail\ncut() {{ {{ grep -rlZ --include='*.txt' num_epochs . || true; }} | xargs -0 -r sed -i -E \\\n  \
+             's/num_epochs: *[0-9]+/num_epochs: {epochs}/; s/checkpoint_interval: *[0-9]+/checkpoint_interval: {epochs}/'; }}\n"
         );
         for line in block.lines() {
             if line.starts_with("oxidet") || line.starts_with("yolo_v4") {
