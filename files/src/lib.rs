@@ -85,8 +85,12 @@ impl Staged {
     /// Begins the file that will be `path`; makes its folder.
     ///
     /// # Errors
-    /// Those of the system.
+    /// Those of the system. What is no file, such as `/dev/null`, would be replaced by one, and is refused.
     pub fn new(path: &Path) -> io::Result<Self> {
+        if fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir()) {
+            let what = "this is a device, a pipe or a socket, and would be replaced by a file";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+        }
         let folder = folder_of(path);
         fs::create_dir_all(folder)?;
         let mut builder = tempfile::Builder::new();
@@ -266,6 +270,13 @@ mod tests {
     fn what_has_no_end_is_not_read() {
         for path in ["/dev/zero", "/"] {
             assert_eq!(read(Path::new(path)).unwrap_err().kind(), io::ErrorKind::InvalidData, "{path}");
+        }
+        for path in ["/dev/zero", "/dev/null"] {
+            assert_eq!(
+                write(Path::new(path), b"").unwrap_err().kind(),
+                io::ErrorKind::InvalidInput,
+                "{path}"
+            );
         }
         assert_eq!(read(Path::new("/not/there")).unwrap_err().kind(), io::ErrorKind::NotFound);
     }

@@ -306,7 +306,7 @@ fn tell_what_is_kept(detector: &Detector, pruner: &Pruner<'_>) {
             Some(Whole::Excluded(id)) => (id, "is excluded, which keeps all channels of"),
             Some(Whole::Misaligned(id)) => (id, "pairs maps whose parts differ, which keeps all channels of"),
             // As in the tiny networks, where it is so by design.
-            Some(Whole::Slice(_) | Whole::Grouped(_)) if names.len() == 1 => continue,
+            Some(Whole::Slice(_) | Whole::Grouped(_)) if names.len() < 2 => continue,
             Some(Whole::Slice(id) | Whole::Grouped(id)) => {
                 (id, "takes channels by number, which keeps all of")
             }
